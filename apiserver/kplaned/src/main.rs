@@ -1,0 +1,3 @@
+//! kplaned.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! kplane-apiserver.
+
+fn main() {}

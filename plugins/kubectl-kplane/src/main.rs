@@ -1,0 +1,3 @@
+//! kubectl-kplane.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! kubectl-vcp.
+
+fn main() {}
