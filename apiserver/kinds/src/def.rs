@@ -158,3 +158,9 @@ impl ResourceDef {
         self.scope == Scope::Namespaced
     }
 }
+
+impl std::fmt::Debug for ResourceDef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ResourceDef({})", self.group_resource())
+    }
+}

@@ -157,8 +157,11 @@ impl FieldError {
         let mut sorted: Vec<&str> = supported.to_vec();
         sorted.sort_unstable();
         let quoted: Vec<String> = sorted.iter().map(|s| go_quote(s)).collect();
-        let detail =
-            if quoted.is_empty() { String::new() } else { format!("supported values: {}", quoted.join(", ")) };
+        let detail = if quoted.is_empty() {
+            String::new()
+        } else {
+            format!("supported values: {}", quoted.join(", "))
+        };
         Self::with(ErrorType::NotSupported, field, Some(go_value(value)), detail)
     }
 

@@ -299,7 +299,8 @@ mod tests {
     fn bodies_read_as_upstream() {
         let gr = GroupResource::new("apps", "deployments");
         assert_eq!(Status::not_found(&gr, "x").message, "deployments.apps \"x\" not found");
-        let errors = vec![FieldError::required(&Path::new("a"), ""), FieldError::required(&Path::new("b"), "")];
+        let errors =
+            vec![FieldError::required(&Path::new("a"), ""), FieldError::required(&Path::new("b"), "")];
         let status = Status::invalid(&GroupKind::new("", "Pod"), "p", &errors);
         assert_eq!(status.message, "Pod \"p\" is invalid: [a: Required value, b: Required value]");
         assert_eq!(status.to_value()["details"]["causes"][1]["field"], "b");
