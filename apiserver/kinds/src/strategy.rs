@@ -123,6 +123,12 @@ pub trait Strategy: Send + Sync {
     fn orphan_by_default(&self) -> bool {
         false
     }
+
+    /// Whether a deletion that removes the object answers with it, rather than with a `Status`
+    /// (`ReturnDeletedObject` upstream).
+    fn returns_deleted_object(&self) -> bool {
+        false
+    }
 }
 
 /// The strategy of a kind without quirks.
