@@ -125,6 +125,14 @@ pub struct ResourceDef {
     pub strategy: Arc<dyn Strategy>,
     /// True for a kind defined by a CustomResourceDefinition.
     pub custom: bool,
+    /// The group and resource whose objects these are, when another group serves the same ones
+    /// (`events.k8s.io` shows the Events of core). They are stored as that resource's, in its storage version, and
+    /// [`Strategy::convert`] is then given whole apiVersions, such as `v1` and `events.k8s.io/v1`.
+    pub storage_group_resource: Option<GroupResource>,
+    /// Served in the root control plane alone.
+    pub root_only: bool,
+    /// The version that discovery's `storageVersionHash` is made of, where that is not the storage version.
+    pub hash_version: Option<Arc<str>>,
 }
 
 impl ResourceDef {
@@ -151,6 +159,16 @@ impl ResourceDef {
     /// One of its subresources.
     pub fn subresource(&self, name: &str) -> Option<&Subresource> {
         self.subresources.iter().find(|s| &*s.name == name)
+    }
+
+    /// Where its objects are stored: its own group and resource, unless another's.
+    pub fn storage_resource(&self) -> GroupResource {
+        self.storage_group_resource.clone().unwrap_or_else(|| self.group_resource())
+    }
+
+    /// Whether objects are stored at all; reviews are only answered.
+    pub fn stored(&self) -> bool {
+        self.verbs.contains(Verbs::GET) && self.verbs.contains(Verbs::CREATE)
     }
 
     /// Whether its objects live in a namespace.

@@ -8,6 +8,8 @@
 mod bitset;
 pub mod def;
 pub mod strategy;
+pub mod table;
+pub mod tenancy;
 
 pub use def::{Column, ResourceDef, Scope, Subresource, Verbs, VersionDef};
 pub use strategy::{Context, Operation, Strategy};

@@ -1,0 +1,131 @@
+//! Our own group, `tenancy.kplane.dev`: root's record of a virtual control plane.
+
+use std::sync::Arc;
+
+use kplane_machinery::schema::{ListType, MapType, PatchStrategy, Property, Schema, SchemaLink, SchemaType};
+use serde_json::Value;
+
+/// The group.
+pub const GROUP: &str = "tenancy.kplane.dev";
+/// Its one version.
+pub const VERSION: &str = "v1alpha1";
+
+fn scalar(schema_type: SchemaType) -> Schema {
+    Schema { schema_type, ..Schema::default() }
+}
+
+fn property(name: &str, schema: Schema, description: &str) -> Property {
+    Property {
+        name: name.into(),
+        number: 0,
+        schema: schema.into(),
+        description: description.into(),
+        default: None,
+        patch: PatchStrategy::default(),
+        list_type: ListType::default(),
+        map_type: MapType::default(),
+        enumeration: Vec::new(),
+    }
+}
+
+fn text(name: &str, description: &str) -> Property {
+    property(name, scalar(SchemaType::String), description)
+}
+
+fn object(mut properties: Vec<Property>, required: &[&str]) -> Schema {
+    properties.sort_by(|a, b| a.name.cmp(&b.name));
+    Schema {
+        schema_type: SchemaType::Object,
+        properties,
+        required: required.iter().map(|r| Arc::from(*r)).collect(),
+        ..Schema::default()
+    }
+}
+
+fn list_of(items: Schema) -> Schema {
+    Schema { schema_type: SchemaType::Array, items: Some(SchemaLink::from(items)), ..Schema::default() }
+}
+
+/// The shape of a `VirtualCluster`. Its `metadata` is that of every object and is not described here.
+pub fn virtual_cluster_schema() -> Schema {
+    let mut policy = text(
+        "deletionPolicy",
+        "What deleting this record does with the data: Retain keeps it for adoption, Destroy removes it.",
+    );
+    policy.default = Some(Value::from("Destroy"));
+    policy.enumeration = vec!["Destroy".into(), "Retain".into()];
+    let owner = object(
+        vec![
+            text("apiVersion", "The API version of the owner."),
+            text("kind", "The kind of the owner."),
+            text("name", "The name of the owner."),
+            text("uid", "The uid of the owner, by which the path is claimed."),
+        ],
+        &["apiVersion", "kind", "name", "uid"],
+    );
+    let mut layers = property(
+        "layers",
+        list_of(scalar(SchemaType::String)),
+        "The layers this control plane starts from, by content hash, the lowest first.",
+    );
+    layers.list_type = ListType::Atomic;
+    let spec = object(
+        vec![
+            property("owner", owner, "The object that declared this control plane, if one did."),
+            policy,
+            property(
+                "detached",
+                scalar(SchemaType::Boolean),
+                "The path answers as if there were no control plane, and all data is kept.",
+            ),
+            text("className", "The ControlPlaneClass this control plane was made with."),
+            layers,
+        ],
+        &[],
+    );
+    let condition = object(
+        vec![
+            text("type", "What the condition is about, in CamelCase."),
+            text("status", "True, False or Unknown."),
+            property("observedGeneration", scalar(SchemaType::Integer), "The generation it was seen at."),
+            text("lastTransitionTime", "When the status last changed."),
+            text("reason", "Why, for programs."),
+            text("message", "Why, for people."),
+        ],
+        &["lastTransitionTime", "message", "reason", "status", "type"],
+    );
+    let mut conditions =
+        property("conditions", list_of(condition), "The latest observations of the control plane.");
+    conditions.list_type = ListType::Map(vec!["type".into()]);
+    conditions.patch = PatchStrategy { merge: true, retain_keys: false, merge_key: Some("type".into()) };
+    let status = object(
+        vec![
+            text(
+                "phase",
+                "Where the control plane is in its life: Pending, Active, Detached or Terminating.",
+            ),
+            text("uid", "The identity under which the data of the control plane is kept."),
+            property("observedGeneration", scalar(SchemaType::Integer), "The generation last acted on."),
+            conditions,
+        ],
+        &[],
+    );
+    let mut root = object(
+        vec![
+            text("apiVersion", "The versioned schema of this representation of the object."),
+            text("kind", "The REST resource this object represents."),
+            property(
+                "metadata",
+                Schema { schema_type: SchemaType::Object, preserve_unknown: true, ..Schema::default() },
+                "Standard object's metadata.",
+            ),
+            property("spec", spec, "What is wanted of the control plane."),
+            property("status", status, "What is known of the control plane."),
+        ],
+        &[],
+    );
+    root.description =
+        "VirtualCluster is the record of a virtual control plane; one exists if and only if its record does."
+            .into();
+    root
+}
