@@ -3,6 +3,7 @@
 use kplane_machinery::field::ErrorList;
 use serde_json::Value;
 
+use crate::check::NameRule;
 use crate::def::ResourceDef;
 
 /// What is being done to the object.
@@ -118,11 +119,24 @@ pub trait Strategy: Send + Sync {
         0
     }
 
+    /// What `metadata.name` must look like.
+    fn name_rule(&self) -> NameRule {
+        NameRule::Subdomain
+    }
+
+    /// `Warning` headers for a deletion. `propagation` tells whether the client chose a propagation policy.
+    fn delete_warnings(&self, _propagation: bool) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Finalizers a deletion with the given propagation policy adds by the kind's own default:
     /// true makes dependents outlive their owner when the client does not say (legacy `ReplicationController`).
     fn orphan_by_default(&self) -> bool {
         false
     }
+
+    /// What else changes when a deletion begins (`phase: Terminating` of a namespace).
+    fn begin_deletion(&self, _object: &mut Value) {}
 
     /// Whether a deletion that removes the object answers with it, rather than with a `Status`
     /// (`ReturnDeletedObject` upstream).
