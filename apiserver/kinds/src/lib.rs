@@ -6,10 +6,14 @@
 
 #[macro_use]
 mod bitset;
+pub mod check;
 pub mod def;
 pub mod strategy;
 pub mod table;
 pub mod tenancy;
+#[allow(dead_code)]
+mod val;
 
+pub use check::NameRule;
 pub use def::{Column, ResourceDef, Scope, Subresource, Verbs, VersionDef};
 pub use strategy::{Context, Operation, Strategy};
