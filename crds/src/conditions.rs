@@ -1,0 +1,135 @@
+//! The conditions in the status of our kinds: their types, their reasons and their schema.
+//!
+//! kstatus reads `Ready`, `Reconciling` and `Stalled` together with `observedGeneration`: an object whose
+//! `observedGeneration` is not its generation is still in progress, which is why the schema's default is -1.
+
+use schemars::{Schema, SchemaGenerator, json_schema};
+
+/// The object does what its spec asks.
+pub const READY: &str = "Ready";
+/// The controller is at work and more is to come.
+pub const RECONCILING: &str = "Reconciling";
+/// The controller cannot go on until somebody changes something.
+pub const STALLED: &str = "Stalled";
+/// The spec is valid and what it claims is ours.
+pub const ACCEPTED: &str = "Accepted";
+/// The addresses of a control plane are known.
+pub const ENDPOINT_READY: &str = "EndpointReady";
+/// The Secret with the credentials is written and not near its end.
+pub const CREDENTIALS_READY: &str = "CredentialsReady";
+/// The store of a management plane answers.
+pub const STORE_READY: &str = "StoreReady";
+/// The shared API server of a management plane answers.
+pub const APISERVER_READY: &str = "ApiserverReady";
+/// The certificates of a management plane are issued and not near their end.
+pub const CERTIFICATES_READY: &str = "CertificatesReady";
+/// Every field that the object sets does something; if not, the message names those that do nothing.
+pub const FIELDS_SUPPORTED: &str = "FieldsSupported";
+
+/// The reasons that more than one controller gives, or that programs look for.
+pub mod reason {
+    /// All is as the spec asks.
+    pub const RECONCILED: &str = "Reconciled";
+    /// The controller is at work.
+    pub const PROGRESSING: &str = "Progressing";
+    /// A step failed and is tried again.
+    pub const RETRYING: &str = "Retrying";
+    /// Another owner holds the path.
+    pub const PATH_TAKEN: &str = "PathTaken";
+    /// A retained control plane holds the path; name its uid to adopt it.
+    pub const PATH_RETAINED: &str = "PathRetained";
+    /// The path is no DNS label, or it is reserved.
+    pub const INVALID_CLUSTER_PATH: &str = "InvalidClusterPath";
+    /// The uid to adopt is not that of the record at the path.
+    pub const ADOPTION_MISMATCH: &str = "AdoptionMismatch";
+    /// The class does not exist.
+    pub const CLASS_NOT_FOUND: &str = "ClassNotFound";
+    /// The class does not allow the mode.
+    pub const MODE_NOT_ALLOWED: &str = "ModeNotAllowed";
+    /// The mode is not supported.
+    pub const MODE_NOT_SUPPORTED: &str = "ModeNotSupported";
+    /// The spec is invalid.
+    pub const INVALID_SPEC: &str = "InvalidSpec";
+    /// The endpoint is not known yet.
+    pub const ENDPOINT_PENDING: &str = "EndpointPending";
+    /// The endpoint the spec names does not exist.
+    pub const ENDPOINT_NOT_FOUND: &str = "EndpointNotFound";
+    /// There is no management plane yet, or it does not answer.
+    pub const MANAGEMENT_PLANE_PENDING: &str = "ManagementPlanePending";
+    /// The credentials are not written yet.
+    pub const CREDENTIALS_PENDING: &str = "CredentialsPending";
+    /// The control plane the spec names does not exist.
+    pub const CONTROL_PLANE_NOT_FOUND: &str = "ControlPlaneNotFound";
+    /// The control plane the spec names is not ready.
+    pub const CONTROL_PLANE_PENDING: &str = "ControlPlanePending";
+    /// The spec names no control plane.
+    pub const CONTROL_PLANE_REF_MISSING: &str = "ControlPlaneRefMissing";
+    /// The kubeconfig Secret is not there yet.
+    pub const KUBECONFIG_PENDING: &str = "KubeconfigPending";
+    /// All references are resolved.
+    pub const RESOLVED: &str = "Resolved";
+    /// Fields are set that do nothing yet.
+    pub const UNSUPPORTED_FIELDS: &str = "UnsupportedFields";
+    /// The topology cannot be had here.
+    pub const TOPOLOGY_IMPOSSIBLE: &str = "TopologyImpossible";
+    /// The object that should be written belongs to somebody else.
+    pub const NOT_OURS: &str = "NotOurs";
+    /// The object is being deleted.
+    pub const DELETING: &str = "Deleting";
+}
+
+/// The schema of a list of conditions: a map by `type`, as `metav1.Condition` is described upstream.
+pub fn schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "description": "The latest observations of the state of the object.",
+        "type": "array",
+        "x-kubernetes-list-type": "map",
+        "x-kubernetes-list-map-keys": ["type"],
+        "items": {
+            "description": "Condition contains details for one aspect of the current state of this API Resource.",
+            "type": "object",
+            "required": ["lastTransitionTime", "message", "reason", "status", "type"],
+            "properties": {
+                "lastTransitionTime": {
+                    "description": "The last time the condition changed from one status to another.",
+                    "type": "string",
+                    "format": "date-time"
+                },
+                "message": {
+                    "description": "Details about the transition, for people. May be empty.",
+                    "type": "string",
+                    "maxLength": 32768
+                },
+                "observedGeneration": {
+                    "description": "The metadata.generation that the condition was set upon.",
+                    "type": "integer",
+                    "format": "int64",
+                    "minimum": 0
+                },
+                "reason": {
+                    "description": "A programmatic identifier of the reason for the last transition.",
+                    "type": "string",
+                    "minLength": 1,
+                    "maxLength": 1024,
+                    "pattern": "^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$"
+                },
+                "status": {
+                    "description": "True, False or Unknown.",
+                    "type": "string",
+                    "enum": ["True", "False", "Unknown"]
+                },
+                "type": {
+                    "description": "What the condition is about, in CamelCase or as foo.example.com/CamelCase.",
+                    "type": "string",
+                    "maxLength": 316,
+                    "pattern": "^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])$"
+                }
+            }
+        }
+    })
+}
+
+/// The generation of a status that no controller has written yet.
+pub fn unobserved() -> i64 {
+    -1
+}

@@ -1,0 +1,365 @@
+//! `ManagementPlane`: the store and the shared API server.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::ResourceRequirements;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::reference::LocalObjectReference;
+
+/// The one name of a `ManagementPlane`.
+pub const MANAGEMENT_PLANE_NAME: &str = "default";
+
+/// What is wanted of the management plane.
+#[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "controlplane.kplane.dev",
+    version = "v1alpha1",
+    kind = "ManagementPlane",
+    plural = "managementplanes",
+    shortname = "mp",
+    category = "kplane",
+    status = "ManagementPlaneStatus",
+    derive = "PartialEq",
+    doc = "The ManagementPlane is the store and the shared API server that serve all control planes. There is one, named default.",
+    printcolumn(name = "Topology", type_ = "string", json_path = ".status.topology"),
+    printcolumn(name = "Store", type_ = "string", json_path = ".spec.store.type"),
+    printcolumn(name = "Endpoint", type_ = "string", json_path = ".status.endpoint"),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].reason",
+        priority = 1
+    ),
+    printcolumn(name = "Version", type_ = "string", json_path = ".status.version", priority = 1),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    validation = Rule::new("self.metadata.name == 'default'").message("the one ManagementPlane is named default")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct ManagementPlaneSpec {
+    /// The version of the shared API server; that of the controllers when empty.
+    #[schemars(length(max = 128))]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub version: String,
+
+    /// Where the API server runs: Deployed is in pods of this cluster, Embedded is in the process that runs the
+    /// controllers. When not set, it is Embedded if that process serves and else Deployed; the status says which.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topology: Option<Topology>,
+
+    /// The namespace of what is deployed. It cannot be changed.
+    #[schemars(length(max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("namespace is immutable"))]
+    #[serde(default = "default_namespace")]
+    pub namespace: String,
+
+    /// The shared API server.
+    #[serde(default)]
+    pub apiserver: ApiserverSpec,
+
+    /// The store.
+    #[serde(default)]
+    pub store: StoreSpec,
+
+    /// How clients outside the cluster reach the API server.
+    #[serde(default)]
+    pub exposure: ExposureSpec,
+
+    /// The certificates of the management plane.
+    #[serde(default)]
+    pub certificates: CertificatesSpec,
+}
+
+fn default_namespace() -> String {
+    "kplane-system".into()
+}
+
+/// Where the shared API server runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Topology {
+    /// In pods of the management cluster.
+    Deployed,
+    /// In the process that runs the controllers.
+    Embedded,
+}
+
+/// The shared API server.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ApiserverSpec {
+    /// How many replicas run, when deployed.
+    #[schemars(range(min = 1, max = 32))]
+    #[serde(default = "default_apiserver_replicas")]
+    pub replicas: i32,
+
+    /// The image, when deployed; that of the controllers' version when empty.
+    #[schemars(length(max = 1024))]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub image: String,
+
+    /// The resources of the container, when deployed.
+    #[serde(default)]
+    pub resources: ResourceRequirements,
+
+    /// More arguments for the API server, when deployed, after the controller's own.
+    #[schemars(length(max = 128))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub extra_args: Vec<String>,
+}
+
+fn default_apiserver_replicas() -> i32 {
+    2
+}
+
+impl Default for ApiserverSpec {
+    fn default() -> Self {
+        Self {
+            replicas: default_apiserver_replicas(),
+            image: String::new(),
+            resources: ResourceRequirements::default(),
+            extra_args: Vec::new(),
+        }
+    }
+}
+
+/// The store.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[x_kube(validation = Rule::new("self.type == 'Etcd' || !has(self.etcd)").message("etcd is for type Etcd"))]
+#[serde(rename_all = "camelCase")]
+pub struct StoreSpec {
+    /// Etcd, or Embedded: one file of the process that serves, which allows one replica.
+    #[serde(default, rename = "type")]
+    pub type_: StoreType,
+
+    /// The settings of type Etcd; a managed etcd when not set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub etcd: Option<EtcdSpec>,
+
+    /// Regular copies of the store. They do nothing yet, and a condition says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup: Option<BackupSpec>,
+}
+
+/// The kind of store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum StoreType {
+    /// etcd.
+    #[default]
+    Etcd,
+    /// One file of the process that serves.
+    Embedded,
+}
+
+/// An etcd, ours or another's.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[x_kube(validation = Rule::new("!(has(self.managed) && has(self.external))").message("managed and external exclude each other"))]
+#[serde(rename_all = "camelCase")]
+pub struct EtcdSpec {
+    /// An etcd that the controllers run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub managed: Option<ManagedEtcd>,
+
+    /// An etcd that somebody else runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external: Option<ExternalEtcd>,
+}
+
+/// An etcd that the controllers run.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ManagedEtcd {
+    /// How many members: 1, 3 or 5. It cannot be changed.
+    #[x_kube(validation = Rule::new("self in [1, 3, 5]").message("replicas must be 1, 3 or 5"))]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("the number of etcd members is immutable"))]
+    #[serde(default = "default_etcd_replicas")]
+    pub replicas: i32,
+
+    /// The image; one known to work when empty.
+    #[schemars(length(max = 1024))]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub image: String,
+
+    /// The size of the volume of a member.
+    #[schemars(regex(pattern = r"^[0-9]+(\.[0-9]+)?([EPTGMk]i?)?$"))]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("the size of etcd's volumes is immutable"))]
+    #[serde(default = "default_etcd_storage")]
+    pub storage: String,
+
+    /// The storage class of the volumes; the cluster's default when empty.
+    #[schemars(length(max = 253))]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub storage_class_name: String,
+}
+
+fn default_etcd_replicas() -> i32 {
+    3
+}
+
+fn default_etcd_storage() -> String {
+    "8Gi".into()
+}
+
+impl Default for ManagedEtcd {
+    fn default() -> Self {
+        Self {
+            replicas: default_etcd_replicas(),
+            image: String::new(),
+            storage: default_etcd_storage(),
+            storage_class_name: String::new(),
+        }
+    }
+}
+
+/// An etcd that somebody else runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ExternalEtcd {
+    /// The addresses of its members.
+    #[schemars(length(min = 1, max = 16))]
+    pub endpoints: Vec<String>,
+
+    /// A Secret in the namespace of the management plane with ca.crt, tls.crt and tls.key for its clients.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls_secret_ref: Option<LocalObjectReference>,
+}
+
+/// Regular copies of the store.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BackupSpec {
+    /// When, in cron's notation.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub schedule: String,
+    /// Where to, by the names that the destination understands.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub destination: BTreeMap<String, String>,
+}
+
+/// How clients outside the cluster reach the API server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ExposureSpec {
+    /// By what the API server is exposed. Ingress and Gateway are not supported yet.
+    #[serde(default, rename = "type")]
+    pub type_: ExposureType,
+
+    /// The port of every node, for type NodePort; the cluster chooses when not set.
+    #[schemars(range(min = 1, max = 65535))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_port: Option<i32>,
+
+    /// The host name or address that clients outside use.
+    #[schemars(length(max = 253))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+
+    /// The port that clients outside use.
+    #[schemars(range(min = 1, max = 65535))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<i32>,
+}
+
+impl Default for ExposureSpec {
+    fn default() -> Self {
+        Self { type_: ExposureType::ClusterIP, node_port: None, host: None, port: None }
+    }
+}
+
+/// By what the API server is exposed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ExposureType {
+    /// Inside the cluster only.
+    #[default]
+    ClusterIP,
+    /// A port of every node.
+    NodePort,
+    /// A load balancer.
+    LoadBalancer,
+    /// An Ingress.
+    Ingress,
+    /// A Gateway.
+    Gateway,
+}
+
+/// The certificates of the management plane.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[x_kube(validation = Rule::new("duration(self.renewBefore) < duration(self.duration)").message("renewBefore must be shorter than duration"))]
+#[serde(rename_all = "camelCase")]
+pub struct CertificatesSpec {
+    /// How long a serving or client certificate is valid.
+    #[schemars(length(max = 32), regex(pattern = r"^([0-9]+(s|m|h))+$"))]
+    #[serde(default = "default_certificate_duration")]
+    pub duration: String,
+
+    /// How long before its end a certificate is renewed.
+    #[schemars(length(max = 32), regex(pattern = r"^([0-9]+(s|m|h))+$"))]
+    #[serde(default = "default_certificate_renew_before")]
+    pub renew_before: String,
+}
+
+fn default_certificate_duration() -> String {
+    "8760h".into()
+}
+
+fn default_certificate_renew_before() -> String {
+    "720h".into()
+}
+
+impl Default for CertificatesSpec {
+    fn default() -> Self {
+        Self { duration: default_certificate_duration(), renew_before: default_certificate_renew_before() }
+    }
+}
+
+/// What is known of the management plane.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ManagementPlaneStatus {
+    /// The topology in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topology: Option<Topology>,
+
+    /// The address of the shared API server for clients outside.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+
+    /// The address of the shared API server inside the management cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub internal_endpoint: Option<String>,
+
+    /// The certificates, in PEM, by which clients verify the API server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_bundle: Option<String>,
+
+    /// The version of the shared API server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+
+    /// The generation of the spec that the controller last acted on.
+    #[serde(default = "crate::conditions::unobserved")]
+    pub observed_generation: i64,
+
+    /// The latest observations: Ready, StoreReady, ApiserverReady, CertificatesReady, FieldsSupported, Reconciling
+    /// and Stalled.
+    #[schemars(schema_with = "crate::conditions::schema")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+}
+
+impl Default for ManagementPlaneStatus {
+    fn default() -> Self {
+        Self {
+            topology: None,
+            endpoint: None,
+            internal_endpoint: None,
+            ca_bundle: None,
+            version: None,
+            observed_generation: crate::conditions::unobserved(),
+            conditions: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! `controlplane.kplane.dev/v1alpha1`, one file a kind.
+
+mod control_plane;
+mod control_plane_class;
+mod control_plane_credential;
+mod control_plane_endpoint;
+mod control_plane_registration;
+mod management_plane;
+
+pub use control_plane::*;
+pub use control_plane_class::*;
+pub use control_plane_credential::*;
+pub use control_plane_endpoint::*;
+pub use control_plane_registration::*;
+pub use management_plane::*;
+
+/// The API group.
+pub const GROUP: &str = "controlplane.kplane.dev";
+/// The version of this module's kinds.
+pub const VERSION: &str = "v1alpha1";
+
+/// The finalizer by which our controllers finish their work before an object goes.
+pub const FINALIZER: &str = "controlplane.kplane.dev/finalizer";
+
+/// The label, on what the controllers make for a `ControlPlane`, with its name.
+pub const NAME_LABEL: &str = "controlplane.kplane.dev/name";
+
+/// The key of the kubeconfig, in a Secret, that works inside the management cluster.
+pub const KUBECONFIG_KEY: &str = "kubeconfig";
+/// The key of the kubeconfig, in a Secret, that works from outside the management cluster.
+pub const KUBECONFIG_EXTERNAL_KEY: &str = "kubeconfig-external";
