@@ -135,6 +135,12 @@ pub trait Strategy: Send + Sync {
         false
     }
 
+    /// Whether something beside `metadata.finalizers` holds an object whose deletion is asked for
+    /// (`spec.finalizers` of a namespace, the instances of a CustomResourceDefinition).
+    fn holds_deletion(&self, _object: &Value) -> bool {
+        false
+    }
+
     /// What else changes when a deletion begins (`phase: Terminating` of a namespace).
     fn begin_deletion(&self, _object: &mut Value) {}
 
