@@ -10,10 +10,15 @@
 //! ```
 
 pub mod field;
+pub mod fields;
 pub mod gvk;
+pub mod labels;
+pub mod names;
 pub mod object;
+pub mod quantity;
 pub mod schema;
 pub mod status;
+pub mod time;
 
 pub use gvk::{GroupKind, GroupResource, GroupVersion, GroupVersionKind, GroupVersionResource};
 pub use status::{Reason, Status, StatusCause, StatusDetails};
