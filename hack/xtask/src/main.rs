@@ -1,3 +1,0 @@
-//! xtask.
-
-fn main() {}

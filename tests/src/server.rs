@@ -1,0 +1,159 @@
+//! A running `kplane-apiserver`.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use kplane_storage::testing::EtcdServer;
+use tempfile::TempDir;
+
+use crate::{Kubectl, eventually, program};
+
+/// Which store a server runs on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Store {
+    /// A file of its own.
+    Embedded,
+    /// An etcd of its own.
+    Etcd,
+}
+
+/// A server with a folder of its own; killed when dropped.
+pub struct Server {
+    child: Child,
+    folder: TempDir,
+    etcd: Option<EtcdServer>,
+    port: u16,
+    arguments: Vec<String>,
+}
+
+impl Server {
+    /// Starts one and waits until it is ready.
+    ///
+    /// # Panics
+    /// If it does not become ready; its log is printed.
+    pub fn start(store: Store) -> Self {
+        let folder = tempfile::Builder::new().prefix("kplane-test-").tempdir().expect("a folder");
+        let etcd = (store == Store::Etcd).then(EtcdServer::start);
+        let mut arguments = vec!["--data-dir".to_owned(), folder.path().join("data").display().to_string()];
+        match &etcd {
+            Some(etcd) => {
+                arguments.push("--storage=etcd".into());
+                arguments.push(format!("--etcd-servers={}", etcd.endpoint()));
+            }
+            None => arguments.push("--storage=embedded".into()),
+        }
+        let port = free_port();
+        let child = spawn(&arguments, port, folder.path());
+        let mut server = Self { child, folder, etcd, port, arguments };
+        server.wait_ready();
+        server
+    }
+
+    fn wait_ready(&mut self) {
+        let kubeconfig = self.admin_kubeconfig();
+        let log = self.log_path();
+        let child = &mut self.child;
+        eventually("the server is ready", Duration::from_secs(60), || {
+            if let Some(status) = child.try_wait().expect("the state of the server") {
+                let log = std::fs::read_to_string(&log).unwrap_or_default();
+                panic!("the server ended with {status}:\n{log}");
+            }
+            kubeconfig.exists() && Kubectl::new(&kubeconfig).run(&["get", "--raw", "/readyz"]).success
+        });
+    }
+
+    /// Ends it at once, as a crash would, and starts it again on the same port with the same data.
+    pub fn crash_and_restart(&mut self) {
+        self.child.kill().expect("kill");
+        self.child.wait().expect("wait");
+        self.child = spawn(&self.arguments, self.port, self.folder.path());
+        self.wait_ready();
+    }
+
+    /// The kubeconfig of root's administrator.
+    pub fn admin_kubeconfig(&self) -> PathBuf {
+        self.folder.path().join("data/admin.kubeconfig")
+    }
+
+    /// A folder of the test's own.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The etcd it runs on, if it does.
+    pub fn etcd(&self) -> Option<&EtcdServer> {
+        self.etcd.as_ref()
+    }
+
+    /// Its port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.folder.path().join("log")
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    /// kubectl as root's administrator.
+    pub fn root(&self) -> Kubectl {
+        Kubectl::new(&self.admin_kubeconfig())
+    }
+
+    /// kubectl as root's administrator in a control plane.
+    pub fn vcp(&self, name: &str) -> Kubectl {
+        self.root().server(format!("https://127.0.0.1:{}/clusters/{name}/control-plane", self.port))
+    }
+
+    /// Makes a control plane, and kubectl in it.
+    pub fn create_vcp(&self, name: &str) -> Kubectl {
+        self.root().apply(&format!(
+            "apiVersion: tenancy.kplane.dev/v1alpha1\nkind: VirtualCluster\nmetadata: {{name: {name}}}\n"
+        ));
+        self.vcp(name)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // A server that is gone already needs no killing.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("--- log of the server\n{}", self.log());
+        }
+    }
+}
+
+fn spawn(arguments: &[String], port: u16, folder: &Path) -> Child {
+    let log = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(folder.join("log"))
+        .expect("the server's log");
+    Command::new(program("kplane-apiserver"))
+        .args(arguments)
+        .arg(format!("--secure-port={port}"))
+        .env("RUST_LOG", std::env::var("RUST_LOG").unwrap_or_else(|_| "info".into()))
+        .stdin(Stdio::null())
+        .stdout(Stdio::from(log.try_clone().expect("the log twice")))
+        .stderr(Stdio::from(log))
+        .spawn()
+        .expect("kplane-apiserver starts")
+}
+
+/// A port that is free now.
+pub fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("its address").port()
+}
