@@ -21,6 +21,18 @@ pub enum NameRule {
 }
 
 impl NameRule {
+    /// The rule as a function of the name and whether it is a prefix.
+    pub fn check(self) -> fn(&str, bool) -> Vec<String> {
+        match self {
+            Self::Subdomain => |name, prefix| Self::Subdomain.errors(name, prefix),
+            Self::Label => |name, prefix| Self::Label.errors(name, prefix),
+            Self::Label1035 => |name, prefix| Self::Label1035.errors(name, prefix),
+            Self::PathSegment => |name, prefix| Self::PathSegment.errors(name, prefix),
+            Self::Ip => |name, prefix| Self::Ip.errors(name, prefix),
+            Self::Any => |name, prefix| Self::Any.errors(name, prefix),
+        }
+    }
+
     /// What is wrong with a name; with `prefix`, with a `generateName`, whose last hyphen is no end.
     pub fn errors(self, name: &str, prefix: bool) -> Vec<String> {
         let masked;

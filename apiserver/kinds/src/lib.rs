@@ -6,13 +6,25 @@
 
 #[macro_use]
 mod bitset;
+mod amount;
+mod apps;
+mod batch;
 pub mod check;
+mod common;
+mod core;
 pub mod def;
+mod podspec;
+mod print;
+mod rules;
 pub mod strategy;
 pub mod table;
 pub mod tenancy;
-#[allow(dead_code)]
 mod val;
+
+/// What the server does for a kind beyond its hooks: the allocation of addresses and ports.
+pub mod allocate {
+    pub use crate::core::services::{needs_cluster_ip, needs_node_ports, set_ip_families};
+}
 
 pub use check::NameRule;
 pub use def::{Column, ResourceDef, Scope, Subresource, Verbs, VersionDef};

@@ -1,9 +1,12 @@
 //! The rows: one kind each, by group in discovery's order and by plural within it.
 
+use std::sync::Arc;
+
 use super::columns as col;
 use super::row::{Row, SCALE, STATUS, Sub, cluster, namespaced, other, own};
 use crate::def::Verbs;
 use crate::tenancy;
+use crate::{apps, batch, core};
 
 const READ: Verbs = Verbs::GET.and(Verbs::LIST);
 const CREATE: Verbs = Verbs::CREATE;
@@ -97,56 +100,79 @@ pub(super) const ROWS: &[Row] = &[
         .short(&["cs"])
         .verbs(READ)
         .columns(col::COMPONENT_STATUS),
-    namespaced("", V1, "ConfigMap", "configmaps").short(&["cm"]).columns(col::CONFIG_MAP),
-    namespaced("", V1, "Endpoints", "endpoints").short(&["ep"]).columns(col::ENDPOINTS),
+    namespaced("", V1, "ConfigMap", "configmaps")
+        .with(|| Arc::new(core::config::ConfigMaps))
+        .short(&["cm"])
+        .columns(col::CONFIG_MAP),
+    namespaced("", V1, "Endpoints", "endpoints")
+        .with(|| Arc::new(core::endpoints::EndpointsKind))
+        .short(&["ep"])
+        .columns(col::ENDPOINTS),
     namespaced("", V1, "Event", "events")
+        .with(|| Arc::new(core::events::Events { new: false }))
         .short(&["ev"])
         .columns(col::EVENT)
         .fields(EVENT_FIELDS)
         .lives(EVENT_SECONDS),
-    namespaced("", V1, "LimitRange", "limitranges").short(&["limits"]),
+    namespaced("", V1, "LimitRange", "limitranges")
+        .with(|| Arc::new(core::quotas::LimitRanges))
+        .short(&["limits"]),
     cluster("", V1, "Namespace", "namespaces")
+        .with(|| Arc::new(core::namespaces::Namespaces))
         .short(&["ns"])
         .verbs(NO_COLLECTION)
         .subs(&[own("finalize", UPDATE), STATUS])
         .columns(col::NAMESPACE)
         .fields(&["status.phase"]),
     cluster("", V1, "Node", "nodes")
+        .with(|| Arc::new(core::nodes::Nodes))
         .short(&["no"])
         .subs(&[other("proxy", PROXY, ("", "v1", "NodeProxyOptions")), STATUS])
         .columns(col::NODE)
         .fields(&["spec.unschedulable"]),
     namespaced("", V1, "PersistentVolumeClaim", "persistentvolumeclaims")
+        .with(|| Arc::new(core::claims::Claims))
         .short(&["pvc"])
         .subs(STATUS_ONLY)
         .columns(col::PERSISTENT_VOLUME_CLAIM),
     cluster("", V1, "PersistentVolume", "persistentvolumes")
+        .with(|| Arc::new(core::volumes::Volumes))
         .short(&["pv"])
         .subs(STATUS_ONLY)
         .columns(col::PERSISTENT_VOLUME),
     namespaced("", V1, "Pod", "pods")
+        .with(|| Arc::new(core::pods::Pods))
         .short(&["po"])
         .categories(ALL)
         .subs(POD_SUBS)
         .columns(col::POD)
         .fields(POD_FIELDS),
-    namespaced("", V1, "PodTemplate", "podtemplates").columns(col::POD_TEMPLATE),
+    namespaced("", V1, "PodTemplate", "podtemplates")
+        .with(|| Arc::new(core::controllers::PodTemplates))
+        .columns(col::POD_TEMPLATE),
     namespaced("", V1, "ReplicationController", "replicationcontrollers")
+        .with(|| Arc::new(core::controllers::ReplicationControllers))
         .short(&["rc"])
         .categories(ALL)
         .subs(SCALED)
         .columns(col::REPLICATION_CONTROLLER)
         .fields(&["status.replicas"]),
     namespaced("", V1, "ResourceQuota", "resourcequotas")
+        .with(|| Arc::new(core::quotas::ResourceQuotas))
         .short(&["quota"])
         .subs(STATUS_ONLY)
         .columns(col::RESOURCE_QUOTA),
-    namespaced("", V1, "Secret", "secrets").columns(col::SECRET).fields(&["type"]),
+    namespaced("", V1, "Secret", "secrets")
+        .with(|| Arc::new(core::config::Secrets))
+        .columns(col::SECRET)
+        .fields(&["type"]),
     namespaced("", V1, "ServiceAccount", "serviceaccounts")
+        .with(|| Arc::new(core::service_accounts::ServiceAccounts))
         .short(&["sa"])
         .subs(&[other("token", CREATE, (AUTHN, "v1", "TokenRequest"))])
         .columns(col::SERVICE_ACCOUNT),
     namespaced("", V1, "Service", "services")
+        .with(|| Arc::new(core::services::Services))
         .short(&["svc"])
         .categories(ALL)
         .subs(&[other("proxy", PROXY, ("", "v1", "ServiceProxyOptions")), STATUS])
@@ -156,29 +182,36 @@ pub(super) const ROWS: &[Row] = &[
         .categories(EXTENSIONS)
         .subs(STATUS_ONLY)
         .columns(col::API_SERVICE),
-    namespaced(APPS, V1, "ControllerRevision", "controllerrevisions").columns(col::CONTROLLER_REVISION),
+    namespaced(APPS, V1, "ControllerRevision", "controllerrevisions")
+        .with(|| Arc::new(apps::revisions::ControllerRevisions))
+        .columns(col::CONTROLLER_REVISION),
     namespaced(APPS, V1, "DaemonSet", "daemonsets")
+        .with(|| Arc::new(apps::daemon_sets::DaemonSets))
         .short(&["ds"])
         .categories(ALL)
         .subs(STATUS_ONLY)
         .columns(col::DAEMON_SET),
     namespaced(APPS, V1, "Deployment", "deployments")
+        .with(|| Arc::new(apps::deployments::Deployments))
         .short(&["deploy"])
         .categories(ALL)
         .subs(SCALED)
         .columns(col::DEPLOYMENT),
     namespaced(APPS, V1, "ReplicaSet", "replicasets")
+        .with(|| Arc::new(apps::replica_sets::ReplicaSets))
         .short(&["rs"])
         .categories(ALL)
         .subs(SCALED)
         .columns(col::REPLICA_SET)
         .fields(&["status.replicas"]),
     namespaced(APPS, V1, "StatefulSet", "statefulsets")
+        .with(|| Arc::new(apps::stateful_sets::StatefulSets))
         .short(&["sts"])
         .categories(ALL)
         .subs(SCALED)
         .columns(col::STATEFUL_SET),
     namespaced("events.k8s.io", V1, "Event", "events")
+        .with(|| Arc::new(core::events::Events { new: true }))
         .short(&["ev"])
         .columns(col::EVENT)
         .fields(NEW_EVENT_FIELDS)
@@ -196,11 +229,13 @@ pub(super) const ROWS: &[Row] = &[
         .subs(STATUS_ONLY)
         .columns(col::HORIZONTAL_POD_AUTOSCALER),
     namespaced("batch", V1, "CronJob", "cronjobs")
+        .with(|| Arc::new(batch::cron_jobs::CronJobs))
         .short(&["cj"])
         .categories(ALL)
         .subs(STATUS_ONLY)
         .columns(col::CRON_JOB),
     namespaced("batch", V1, "Job", "jobs")
+        .with(|| Arc::new(batch::jobs::Jobs))
         .categories(ALL)
         .subs(STATUS_ONLY)
         .columns(col::JOB)

@@ -1,0 +1,5 @@
+//! The `batch` group.
+
+pub(crate) mod cron_jobs;
+pub(crate) mod jobs;
+pub(crate) mod schedule;
