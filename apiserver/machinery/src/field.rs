@@ -16,9 +16,9 @@ impl Path {
         Self::default()
     }
 
-    /// A top-level field.
+    /// A top-level field. Upstream shows one without a name as `[]`.
     pub fn new(name: &str) -> Self {
-        Self(name.to_owned())
+        Self(if name.is_empty() { "[]".to_owned() } else { name.to_owned() })
     }
 
     /// A field of this one.
@@ -152,11 +152,17 @@ impl FieldError {
         Self::with(ErrorType::NotFound, field, Some(go_value(value)), "")
     }
 
-    /// `Unsupported value: "x": supported values: "a", "b"`, the values sorted as upstream does.
+    /// `Unsupported value: "x": supported values: "a", "b"`, the values sorted, as most callers upstream
+    /// do first.
     pub fn not_supported(field: &Path, value: &Value, supported: &[&str]) -> Self {
         let mut sorted: Vec<&str> = supported.to_vec();
         sorted.sort_unstable();
-        let quoted: Vec<String> = sorted.iter().map(|s| go_quote(s)).collect();
+        Self::not_supported_in_order(field, value, &sorted)
+    }
+
+    /// [`FieldError::not_supported`] with the values in the order given, as the enums of custom resources.
+    pub fn not_supported_in_order(field: &Path, value: &Value, supported: &[&str]) -> Self {
+        let quoted: Vec<String> = supported.iter().map(|s| go_quote(s)).collect();
         let detail = if quoted.is_empty() {
             String::new()
         } else {
@@ -235,6 +241,9 @@ pub fn go_quote(text: &str) -> String {
             '\u{b}' => out.push_str("\\v"),
             '\u{c}' => out.push_str("\\f"),
             c if (c as u32) < 0x20 || c as u32 == 0x7f => out.push_str(&format!("\\x{:02x}", c as u32)),
+            c if c.is_control() || (c.is_whitespace() && c != ' ') => {
+                out.push_str(&format!("\\u{:04x}", c as u32));
+            }
             c => out.push(c),
         }
     }
@@ -247,7 +256,8 @@ pub fn go_value(value: &Value) -> String {
     match value {
         Value::String(s) => go_quote(s),
         Value::Null => "null".to_owned(),
-        other => other.to_string(),
+        // Go's encoder escapes what HTML would read.
+        other => other.to_string().replace('&', "\\u0026").replace('<', "\\u003c").replace('>', "\\u003e"),
     }
 }
 

@@ -212,6 +212,30 @@ impl Status {
         .about(gr, "")
     }
 
+    /// 405 as the router answers it, before any kind is looked at.
+    pub fn no_such_method() -> Self {
+        let mut s = Self::new(
+            405,
+            Reason::MethodNotAllowed,
+            "the server does not allow this method on the requested resource",
+        );
+        s.details = Some(Box::default());
+        s
+    }
+
+    /// 422 in the words that hide the cause: what upstream answers to a JSON patch that does not apply.
+    pub fn unprocessable() -> Self {
+        let mut s =
+            Self::new(422, Reason::Invalid, "the server rejected our request due to an error in our request");
+        s.details = Some(Box::default());
+        s
+    }
+
+    /// 500 with the bare words of an error that has no reason.
+    pub fn plain(message: impl Into<String>) -> Self {
+        Self::new(500, Reason::Unknown, message)
+    }
+
     /// 413.
     pub fn request_too_large(message: impl fmt::Display) -> Self {
         Self::new(413, Reason::RequestEntityTooLarge, format!("Request entity too large: {message}"))
