@@ -5,8 +5,10 @@
 //! their revisions. What a backend must do beyond the types is said by the contract suite,
 //! which every backend passes.
 
+mod embedded;
 mod error;
 mod types;
+mod validate;
 mod watch;
 
 use std::sync::Arc;
@@ -14,6 +16,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 pub use bytes::Bytes;
+pub use embedded::{EmbeddedOptions, EmbeddedStore};
 pub use error::{Error, Result};
 pub use types::{
     Compare, CompareOp, CompareTarget, GetResponse, KeyValue, MAX_REQUEST_BYTES, MAX_TXN_OPS, Op, OpResult,
