@@ -10,6 +10,7 @@
 
 pub mod conditions;
 mod definitions;
+pub mod names;
 pub mod reference;
 pub mod tenancy;
 pub mod v1alpha1;

@@ -103,7 +103,9 @@ pub enum ControlPlaneMode {
     Dedicated,
 }
 
-/// What becomes of the data of a control plane whose object is deleted.
+/// What deleting the object of a control plane does. Retain detaches: credentials are revoked, the path answers as if
+/// there were no control plane, and the data is kept until a ControlPlane whose adoptUID names it takes it up. Destroy
+/// removes the data. When not set, the class decides, and else it is Retain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum DeletionPolicy {
     /// It is kept, out of reach, until it is adopted.

@@ -1,0 +1,45 @@
+//! What can go wrong in a controller.
+
+/// An error of a controller. Each is tried again with a growing wait; what cannot be mended by trying is a
+/// condition, not an error.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A request to an API server failed.
+    #[error("{}", describe(.0))]
+    Kube(#[from] kube::Error),
+
+    /// Something could not be written as JSON or YAML, or read.
+    #[error("could not convert {what}: {message}")]
+    Convert {
+        /// What was converted.
+        what: &'static str,
+        /// Why it failed.
+        message: String,
+    },
+
+    /// The shared API server cannot be reached yet.
+    #[error("the shared API server is not known yet: {0}")]
+    PlaneUnknown(String),
+
+    /// A certificate could not be made.
+    #[error("could not make a certificate: {0}")]
+    Certificate(#[from] rcgen::Error),
+
+    /// Something did not happen in time.
+    #[error("{0}")]
+    Wait(String),
+}
+
+impl From<serde_json::Error> for Error {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Convert { what: "JSON", message: error.to_string() }
+    }
+}
+
+/// The API's own words where there are some: kube repeats the whole status object otherwise.
+fn describe(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,116 @@
+//! Builds what a ControlPlane needs (no client required).
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use kplane_crds::names;
+use kplane_crds::tenancy::{VirtualCluster, VirtualClusterOwner, VirtualClusterSpec};
+use kplane_crds::v1alpha1::{
+    ControlPlane, ControlPlaneEndpoint, ControlPlaneEndpointSpec, GROUP, NAME_LABEL, VERSION,
+};
+use kube::ResourceExt;
+
+use super::validate::{Claim, EndpointPlan, Valid};
+use crate::management::access::Grant;
+
+/// The ClusterRoleBinding, in a control plane, of the user of its kubeconfig.
+pub const BINDING: &str = "kplane:control-plane";
+
+/// What is to be written.
+pub struct Prepared {
+    /// The record, or `None` when it is as it should be.
+    pub record: Option<VirtualCluster>,
+    /// The endpoint, or `None` when it is as it should be.
+    pub endpoint: Option<ControlPlaneEndpoint>,
+    /// The namespace, or `None` when it is there.
+    pub namespace: Option<Namespace>,
+    /// The role of the kubeconfig's user.
+    pub grant: Grant,
+    /// What it was built from.
+    pub valid: Valid,
+}
+
+/// Builds it.
+pub fn build(control_plane: &ControlPlane, valid: Valid) -> Prepared {
+    let uid = control_plane.uid().unwrap_or_default();
+    let grant = Grant {
+        cluster_path: valid.cluster_path.clone(),
+        binding: BINDING.to_owned(),
+        user: format!("kplane:control-plane:{uid}"),
+        role: valid.role.clone(),
+    };
+    Prepared {
+        record: record(control_plane, &valid),
+        endpoint: endpoint(control_plane, &valid),
+        namespace: valid.found.namespace.is_none().then(|| namespace(control_plane)),
+        grant,
+        valid,
+    }
+}
+
+/// The owner reference that points at a ControlPlane.
+pub fn owner(control_plane: &ControlPlane) -> OwnerReference {
+    OwnerReference {
+        api_version: format!("{GROUP}/{VERSION}"),
+        kind: "ControlPlane".into(),
+        name: control_plane.name_any(),
+        uid: control_plane.uid().unwrap_or_default(),
+        controller: Some(true),
+        block_owner_deletion: Some(true),
+    }
+}
+
+fn record(control_plane: &ControlPlane, valid: &Valid) -> Option<VirtualCluster> {
+    let owner = VirtualClusterOwner {
+        api_version: format!("{GROUP}/{VERSION}"),
+        kind: "ControlPlane".into(),
+        name: control_plane.name_any(),
+        uid: control_plane.uid().unwrap_or_default(),
+    };
+    let (mut record, before) = match &valid.claim {
+        Claim::Create => (VirtualCluster::new(&valid.cluster_path, VirtualClusterSpec::default()), None),
+        Claim::Keep(record) | Claim::Adopt(record) => (record.as_ref().clone(), Some(record.spec.clone())),
+    };
+    record.spec.owner = Some(owner);
+    record.spec.deletion_policy = Some(valid.deletion_policy);
+    record.spec.class_name.clone_from(&valid.class_name);
+    if record.spec.detached == Some(true) {
+        record.spec.detached = Some(false);
+    }
+    (before.as_ref() != Some(&record.spec)).then_some(record)
+}
+
+fn endpoint(control_plane: &ControlPlane, valid: &Valid) -> Option<ControlPlaneEndpoint> {
+    let spec = ControlPlaneEndpointSpec {
+        endpoint: Some(valid.addresses.internal.clone()),
+        external_endpoint: Some(valid.addresses.external.clone()),
+        join_endpoint: None,
+        external_ca_bundle: None,
+    };
+    let name = control_plane.name_any();
+    match (&valid.endpoint, &valid.found.endpoint) {
+        (EndpointPlan::Named, _) => None,
+        (EndpointPlan::Keep, Some(current)) if current.spec == spec => None,
+        (EndpointPlan::Keep, Some(current)) => Some(ControlPlaneEndpoint { spec, ..current.clone() }),
+        (EndpointPlan::Keep | EndpointPlan::Create, _) => {
+            let mut endpoint = ControlPlaneEndpoint::new(&name, spec);
+            endpoint.metadata.owner_references = Some(vec![owner(control_plane)]);
+            endpoint.metadata.labels = Some(BTreeMap::from([(NAME_LABEL.to_owned(), name)]));
+            Some(endpoint)
+        }
+    }
+}
+
+fn namespace(control_plane: &ControlPlane) -> Namespace {
+    let name = control_plane.name_any();
+    Namespace {
+        metadata: ObjectMeta {
+            name: Some(names::namespace(&name)),
+            labels: Some(BTreeMap::from([(NAME_LABEL.to_owned(), name)])),
+            owner_references: Some(vec![owner(control_plane)]),
+            ..ObjectMeta::default()
+        },
+        ..Namespace::default()
+    }
+}

@@ -1,0 +1,135 @@
+//! The certificates of a deployed management plane (no client required).
+//!
+//! One authority signs the serving certificate and root's administrator's. Its certificate is made anew from its key
+//! whenever something is signed, so that the key and its name are all there is to keep.
+
+use std::time::Duration;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose,
+};
+
+use crate::Error;
+
+const DAY: u64 = 86_400;
+/// How long the authority lives.
+const AUTHORITY_LIFETIME: Duration = Duration::from_secs(3650 * DAY);
+
+/// A certificate and its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pair {
+    /// The certificate, in PEM.
+    pub certificate: String,
+    /// The private key, in PEM.
+    pub key: String,
+    /// When it ends.
+    pub expires: jiff::Timestamp,
+}
+
+/// Makes an authority.
+pub fn authority(now: jiff::Timestamp) -> Result<Pair, Error> {
+    let key = KeyPair::generate()?;
+    let (params, expires) = authority_params(now)?;
+    Ok(Pair { certificate: params.self_signed(&key)?.pem(), key: key.serialize_pem(), expires })
+}
+
+/// Makes a serving certificate for these names and addresses.
+pub fn serving(
+    authority_key: &str,
+    names: Vec<String>,
+    lifetime: Duration,
+    now: jiff::Timestamp,
+) -> Result<Pair, Error> {
+    let mut params = CertificateParams::new(names)?;
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    sign(authority_key, params, "kplane-apiserver", None, lifetime, now)
+}
+
+/// Makes a client certificate.
+pub fn client(
+    authority_key: &str,
+    user: &str,
+    group: &str,
+    lifetime: Duration,
+    now: jiff::Timestamp,
+) -> Result<Pair, Error> {
+    let mut params = CertificateParams::new(Vec::<String>::new())?;
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    sign(authority_key, params, user, Some(group), lifetime, now)
+}
+
+fn sign(
+    authority_key: &str,
+    mut params: CertificateParams,
+    common_name: &str,
+    organization: Option<&str>,
+    lifetime: Duration,
+    now: jiff::Timestamp,
+) -> Result<Pair, Error> {
+    let mut name = DistinguishedName::new();
+    name.push(DnType::CommonName, common_name);
+    if let Some(organization) = organization {
+        name.push(DnType::OrganizationName, organization);
+    }
+    params.distinguished_name = name;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.use_authority_key_identifier_extension = true;
+    let expires = limit(&mut params, lifetime, now)?;
+    let key = KeyPair::generate()?;
+    let (authority, _) = authority_params(now)?;
+    let issuer = Issuer::new(authority, KeyPair::from_pem(authority_key)?);
+    Ok(Pair { certificate: params.signed_by(&key, &issuer)?.pem(), key: key.serialize_pem(), expires })
+}
+
+fn authority_params(now: jiff::Timestamp) -> Result<(CertificateParams, jiff::Timestamp), Error> {
+    let mut params = CertificateParams::new(Vec::<String>::new())?;
+    let mut name = DistinguishedName::new();
+    name.push(DnType::CommonName, "kplane-ca");
+    params.distinguished_name = name;
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    let expires = limit(&mut params, AUTHORITY_LIFETIME, now)?;
+    Ok((params, expires))
+}
+
+/// Sets from when to when a certificate is valid, in whole days: from yesterday, for clocks that are behind.
+fn limit(
+    params: &mut CertificateParams,
+    lifetime: Duration,
+    now: jiff::Timestamp,
+) -> Result<jiff::Timestamp, Error> {
+    let day = |timestamp: jiff::Timestamp| {
+        let date = timestamp.to_zoned(jiff::tz::TimeZone::UTC).date();
+        let month = u8::try_from(date.month()).unwrap_or(1);
+        let day = u8::try_from(date.day()).unwrap_or(1);
+        rcgen::date_time_ymd(i32::from(date.year()), month, day)
+    };
+    let wrong =
+        |error: jiff::Error| Error::Convert { what: "a certificate's lifetime", message: error.to_string() };
+    let days = i64::try_from(lifetime.as_secs().div_ceil(DAY)).unwrap_or(i64::MAX / 1_000_000);
+    let seconds = jiff::SignedDuration::from_secs;
+    let day_seconds = i64::try_from(DAY).unwrap_or(86_400);
+    let from = now.checked_sub(seconds(day_seconds)).map_err(wrong)?;
+    let until = now.checked_add(seconds(days.saturating_mul(day_seconds))).map_err(wrong)?;
+    params.not_before = day(from);
+    params.not_after = day(until);
+    Ok(until)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn certificates_are_signed_by_the_authority_that_was_kept() {
+        let now = jiff::Timestamp::from_second(1_800_000_000).unwrap();
+        let authority = authority(now).unwrap();
+        let names = vec!["kplane-apiserver".to_owned(), "127.0.0.1".to_owned()];
+        let pair = serving(&authority.key, names, Duration::from_secs(3600), now).unwrap();
+        assert!(pair.certificate.starts_with("-----BEGIN CERTIFICATE-----"));
+        assert_eq!(pair.expires.as_second() - now.as_second(), 86_400);
+        let pair = client(&authority.key, "admin", "system:masters", Duration::from_secs(3600), now).unwrap();
+        assert!(pair.key.contains("PRIVATE KEY"));
+    }
+}

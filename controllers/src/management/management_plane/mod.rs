@@ -1,0 +1,100 @@
+//! `ManagementPlane`: the store and the shared API server, in this process or in pods.
+//!
+//! `dereference → validate → build → apply → status`. For topology Embedded nothing is built: the process that serves
+//! says how it is doing.
+
+mod apply;
+mod build;
+mod certificates;
+mod status;
+mod validate;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::stream::{BoxStream, StreamExt};
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::core::v1::Secret;
+use kplane_crds::v1alpha1::ManagementPlane;
+use kube::Api;
+use kube::runtime::controller::Action;
+use kube::runtime::{Controller, watcher};
+use tokio_util::sync::CancellationToken;
+
+use super::context::{Context, error_policy};
+use super::plane::EmbeddedPlane;
+use super::run::{changes, drain};
+use crate::Error;
+use status::Observed;
+use validate::Decision;
+
+/// How often what is deployed is looked at when nothing tells of a change.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
+/// How often certificates are looked at once all is well.
+const LOOK_AT_CERTIFICATES: Duration = Duration::from_secs(3600);
+
+/// Runs the controller.
+pub async fn run(context: Arc<Context>, shutdown: CancellationToken) {
+    let client = context.client.clone();
+    let (stream, reader) = changes(Api::<ManagementPlane>::all(client.clone()));
+    let ours = || watcher::Config::default().labels(build::SELECTOR);
+    let controller = Controller::for_stream(stream, reader)
+        .owns(Api::<Deployment>::all(client.clone()), ours())
+        .owns(Api::<StatefulSet>::all(client.clone()), ours())
+        .owns(Api::<Secret>::all(client), ours())
+        .reconcile_all_on(health_changes(context.planes.embedded()))
+        .graceful_shutdown_on(shutdown.cancelled_owned())
+        .run(reconcile, error_policy, context);
+    drain("ManagementPlane", controller).await;
+}
+
+/// Ticks whenever the process that serves is doing better or worse.
+fn health_changes(embedded: Option<&EmbeddedPlane>) -> BoxStream<'static, ()> {
+    let Some(embedded) = embedded else { return futures::stream::pending().boxed() };
+    futures::stream::unfold(embedded.health.clone(), |mut health| async move {
+        if health.changed().await.is_err() {
+            // Nobody will tell any more; the last word stands.
+            return futures::future::pending().await;
+        }
+        Some(((), health))
+    })
+    .boxed()
+}
+
+async fn reconcile(plane: Arc<ManagementPlane>, context: Arc<Context>) -> Result<Action, Error> {
+    if plane.metadata.deletion_timestamp.is_some() {
+        return Ok(Action::await_change());
+    }
+    let now = jiff::Timestamp::now();
+    let (observed, error) = match validate::validate(&plane, context.planes.embedded()) {
+        Decision::Impossible { message } => (Observed::Impossible { message }, None),
+        Decision::Embedded(embedded) => {
+            let health = embedded.health.borrow().clone();
+            let observed = Observed::Embedded {
+                endpoint: embedded.endpoint.clone(),
+                ca: embedded.ca.clone(),
+                version: embedded.version.clone(),
+                health,
+            };
+            (observed, None)
+        }
+        Decision::Deployed(deployed) => match apply::apply(&plane, &deployed, &context, now).await {
+            Ok(applied) => (Observed::Deployed(Box::new(applied)), None),
+            Err(error) => (Observed::Failed(error.to_string()), Some(error)),
+        },
+    };
+    let unsupported = validate::unsupported(&plane.spec, context.planes.embedded());
+    let new = status::compute(&plane, &observed, &unsupported, now);
+    status::announce(&plane, &new, &context).await;
+    let api: Api<ManagementPlane> = Api::all(context.client.clone());
+    crate::runtime::status::write(&api, plane.as_ref(), plane.status.as_ref(), &new).await?;
+    if let Some(error) = error {
+        return Err(error);
+    }
+    context.succeeded(plane.as_ref());
+    Ok(match observed {
+        Observed::Deployed(applied) if applied.is_ready() => Action::requeue(LOOK_AT_CERTIFICATES),
+        Observed::Deployed(_) => Action::requeue(LOOK_AGAIN),
+        _ => Action::await_change(),
+    })
+}

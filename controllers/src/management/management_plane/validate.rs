@@ -1,0 +1,143 @@
+//! Decides how a management plane is provided (no client required).
+
+use kplane_crds::v1alpha1::{
+    EtcdSpec, ExposureSpec, ExposureType, ExternalEtcd, ManagedEtcd, ManagementPlane, ManagementPlaneSpec,
+    StoreType, Topology,
+};
+
+use crate::management::plane::EmbeddedPlane;
+
+/// How a management plane is provided.
+pub enum Decision<'a> {
+    /// By this process.
+    Embedded(&'a EmbeddedPlane),
+    /// By pods.
+    Deployed(Deployed),
+    /// Not at all.
+    Impossible {
+        /// Why not.
+        message: String,
+    },
+}
+
+/// The terms of a deployed management plane.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Deployed {
+    /// The store.
+    pub store: Store,
+    /// How many replicas of the API server run.
+    pub replicas: i32,
+}
+
+/// The store of a deployed management plane.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Store {
+    /// An etcd of ours.
+    Managed(ManagedEtcd),
+    /// An etcd of somebody else.
+    External(ExternalEtcd),
+    /// A file on a volume of the one replica.
+    File,
+}
+
+/// Decides.
+pub fn validate<'a>(plane: &ManagementPlane, embedded: Option<&'a EmbeddedPlane>) -> Decision<'a> {
+    let spec = &plane.spec;
+    let default = if embedded.is_some() { Topology::Embedded } else { Topology::Deployed };
+    match (spec.topology.unwrap_or(default), embedded) {
+        (Topology::Embedded, Some(embedded)) => Decision::Embedded(embedded),
+        (Topology::Embedded, None) => {
+            impossible("the process that runs the controllers does not serve the API; use topology Deployed")
+        }
+        (Topology::Deployed, Some(_)) => impossible(
+            "this management cluster is the process itself and runs no pods; use topology Embedded",
+        ),
+        (Topology::Deployed, None) => match store(spec) {
+            Store::File if spec.apiserver.replicas > 1 => impossible(
+                "an embedded store allows one replica; set spec.apiserver.replicas to 1 or use etcd",
+            ),
+            store => Decision::Deployed(Deployed { store, replicas: spec.apiserver.replicas }),
+        },
+    }
+}
+
+fn impossible(message: &str) -> Decision<'static> {
+    Decision::Impossible { message: message.to_owned() }
+}
+
+fn store(spec: &ManagementPlaneSpec) -> Store {
+    match (spec.store.type_, &spec.store.etcd) {
+        (StoreType::Embedded, _) => Store::File,
+        (StoreType::Etcd, Some(EtcdSpec { external: Some(external), .. })) => {
+            Store::External(external.clone())
+        }
+        (StoreType::Etcd, Some(EtcdSpec { managed: Some(managed), .. })) => Store::Managed(managed.clone()),
+        (StoreType::Etcd, _) => Store::Managed(ManagedEtcd::default()),
+    }
+}
+
+/// The fields that are set and do nothing.
+pub fn unsupported(spec: &ManagementPlaneSpec, embedded: Option<&EmbeddedPlane>) -> Vec<&'static str> {
+    let mut fields = Vec::new();
+    let mut note = |set: bool, name: &'static str| {
+        if set {
+            fields.push(name);
+        }
+    };
+    note(spec.store.backup.is_some(), "spec.store.backup");
+    match embedded {
+        Some(embedded) => {
+            note(!spec.version.is_empty() && spec.version != embedded.version, "spec.version");
+            note(!spec.apiserver.image.is_empty(), "spec.apiserver.image");
+            note(!spec.apiserver.extra_args.is_empty(), "spec.apiserver.extraArgs");
+            note(spec.store.etcd.is_some(), "spec.store.etcd");
+            note(spec.exposure != ExposureSpec::default(), "spec.exposure");
+        }
+        None => {
+            let kind = spec.exposure.type_;
+            note(
+                matches!(kind, ExposureType::Ingress | ExposureType::Gateway),
+                "spec.exposure.type[Ingress, Gateway]",
+            );
+        }
+    }
+    fields
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kplane_crds::v1alpha1::StoreSpec;
+
+    fn plane(spec: ManagementPlaneSpec) -> ManagementPlane {
+        ManagementPlane::new("default", spec)
+    }
+
+    #[test]
+    fn a_management_plane_is_deployed_when_nobody_serves() {
+        let spec = ManagementPlaneSpec::default();
+        let Decision::Deployed(deployed) = validate(&plane(spec), None) else { panic!("not deployed") };
+        assert_eq!(deployed.store, Store::Managed(ManagedEtcd::default()));
+        assert_eq!(deployed.replicas, 2);
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_with_a_reason() {
+        let embedded =
+            ManagementPlaneSpec { topology: Some(Topology::Embedded), ..ManagementPlaneSpec::default() };
+        assert!(matches!(validate(&plane(embedded), None), Decision::Impossible { .. }));
+        let two_writers = ManagementPlaneSpec {
+            store: StoreSpec { type_: StoreType::Embedded, ..StoreSpec::default() },
+            ..ManagementPlaneSpec::default()
+        };
+        assert!(matches!(validate(&plane(two_writers), None), Decision::Impossible { .. }));
+    }
+
+    #[test]
+    fn fields_that_do_nothing_are_named() {
+        let mut spec = ManagementPlaneSpec::default();
+        assert!(unsupported(&spec, None).is_empty());
+        spec.exposure.type_ = ExposureType::Gateway;
+        assert_eq!(unsupported(&spec, None), ["spec.exposure.type[Ingress, Gateway]"]);
+    }
+}

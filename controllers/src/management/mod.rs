@@ -1,0 +1,17 @@
+//! The management controllers: one folder a kind of `controlplane.kplane.dev`.
+
+mod access;
+mod class;
+mod context;
+mod control_plane;
+mod credential;
+mod endpoint;
+mod kubeconfig;
+mod management_plane;
+mod plane;
+mod registration;
+mod run;
+
+pub use context::Context;
+pub use plane::{EmbeddedPlane, Health, PlaneHealth};
+pub use run::{LEASE, ManagementOptions, run_management};
