@@ -13,6 +13,7 @@ pub mod field;
 pub mod fields;
 pub mod gvk;
 pub mod labels;
+pub mod managed;
 pub mod meta;
 pub mod names;
 pub mod object;
