@@ -7,6 +7,8 @@
 
 mod embedded;
 mod error;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod types;
 mod validate;
 mod watch;
