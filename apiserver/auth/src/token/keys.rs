@@ -1,0 +1,153 @@
+//! Keys that derive from one secret.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use base64::Engine;
+use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
+use hkdf::Hkdf;
+use p256::ecdsa::signature::{Signer, Verifier};
+use p256::ecdsa::{Signature, SigningKey, VerifyingKey};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+/// How many derived keys are remembered.
+const REMEMBERED: usize = 1024;
+/// What the derived keys are for; another use derives with another text.
+const PURPOSE: &[u8] = b"kplane/service-account-key/v1";
+/// Begins the DER `SubjectPublicKeyInfo` of a P-256 point.
+const SPKI_PREFIX: [u8; 26] = [
+    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86,
+    0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
+];
+
+/// The secret that the keys of every control plane derive from.
+#[derive(Clone)]
+pub struct PlaneSecret([u8; 32]);
+
+impl fmt::Debug for PlaneSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PlaneSecret(..)")
+    }
+}
+
+impl From<[u8; 32]> for PlaneSecret {
+    fn from(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+}
+
+impl PlaneSecret {
+    /// Reads its text: base64, with or without a newline.
+    pub fn from_text(text: &[u8]) -> Option<Self> {
+        let bytes = BASE64_STANDARD.decode(text.trim_ascii()).ok()?;
+        Some(Self(bytes.try_into().ok()?))
+    }
+
+    /// Its text.
+    pub fn to_text(&self) -> String {
+        format!("{}\n", BASE64_STANDARD.encode(self.0))
+    }
+
+    fn signing_key(&self, uid: &str) -> Option<SigningKey> {
+        let derive = Hkdf::<Sha256>::new(Some(PURPOSE), &self.0);
+        // Nearly every 32 bytes are a key: the second turn is for one in 2^32.
+        (0..=u8::MAX).find_map(|turn| {
+            let mut scalar = [0; 32];
+            derive.expand_multi_info(&[uid.as_bytes(), &[0, turn]], &mut scalar).ok()?;
+            SigningKey::from_slice(&scalar).ok()
+        })
+    }
+}
+
+/// The key pair of one control plane, of one secret.
+pub(super) struct DerivedKey {
+    signing: SigningKey,
+    verifying: VerifyingKey,
+    /// As kube-apiserver names keys: the hash of the public one.
+    pub(super) id: String,
+}
+
+impl DerivedKey {
+    fn new(secret: &PlaneSecret, uid: &str) -> Option<Self> {
+        let signing = secret.signing_key(uid)?;
+        let verifying = *signing.verifying_key();
+        let point = verifying.to_encoded_point(false);
+        let mut hash = Sha256::new();
+        hash.update(SPKI_PREFIX);
+        hash.update(point.as_bytes());
+        Some(Self { signing, verifying, id: BASE64_URL_SAFE_NO_PAD.encode(hash.finalize()) })
+    }
+
+    pub(super) fn sign(&self, message: &[u8]) -> Vec<u8> {
+        let signature: Signature = self.signing.sign(message);
+        signature.to_bytes().to_vec()
+    }
+
+    pub(super) fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
+        Signature::from_slice(signature).is_ok_and(|s| self.verifying.verify(message, &s).is_ok())
+    }
+
+    fn jwk(&self) -> Value {
+        let point = self.verifying.to_encoded_point(false);
+        let part = |bytes: Option<&p256::FieldBytes>| bytes.map(|b| BASE64_URL_SAFE_NO_PAD.encode(b));
+        json!({
+            "use": "sig", "kty": "EC", "kid": self.id, "crv": "P-256", "alg": "ES256",
+            "x": part(point.x()), "y": part(point.y()),
+        })
+    }
+}
+
+type Derived = Arc<Vec<DerivedKey>>;
+
+/// The keys of all control planes, derived when they are asked for.
+pub struct TokenKeys {
+    secrets: Vec<PlaneSecret>,
+    remembered: Mutex<HashMap<Arc<str>, Derived>>,
+}
+
+impl fmt::Debug for TokenKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokenKeys").field("secrets", &self.secrets.len()).finish_non_exhaustive()
+    }
+}
+
+impl TokenKeys {
+    /// Signs with keys of the current secret, accepts also those of previous ones.
+    pub fn new(current: PlaneSecret, previous: impl IntoIterator<Item = PlaneSecret>) -> Self {
+        let secrets = std::iter::once(current).chain(previous).collect();
+        Self { secrets, remembered: Mutex::default() }
+    }
+
+    /// The keys of a control plane, the one that signs first.
+    pub(super) fn of(&self, uid: &str) -> Derived {
+        if let Some(found) = self.remembered.lock().unwrap_or_else(PoisonError::into_inner).get(uid) {
+            return found.clone();
+        }
+        let derived: Derived =
+            Arc::new(self.secrets.iter().filter_map(|secret| DerivedKey::new(secret, uid)).collect());
+        let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
+        if remembered.len() >= REMEMBERED {
+            remembered.clear();
+        }
+        remembered.insert(uid.into(), derived.clone());
+        derived
+    }
+
+    /// The public keys of a control plane: what `/openid/v1/jwks` answers.
+    pub fn jwks(&self, uid: &str) -> Value {
+        json!({ "keys": self.of(uid).iter().map(DerivedKey::jwk).collect::<Vec<_>>() })
+    }
+
+    /// What `/.well-known/openid-configuration` answers.
+    pub fn openid_configuration(&self, issuer: &str) -> Value {
+        json!({
+            "issuer": issuer,
+            "jwks_uri": format!("{}/openid/v1/jwks", issuer.trim_end_matches('/')),
+            "response_types_supported": ["id_token"],
+            "subject_types_supported": ["public"],
+            "id_token_signing_alg_values_supported": ["ES256"],
+        })
+    }
+}

@@ -1,0 +1,268 @@
+//! Making and verifying tokens: the `token` subresource of a service account.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use kplane_machinery::field::{FieldError, Path};
+use kplane_machinery::{GroupKind, GroupResource, Status, object, time::Time};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::claims::{BoundObject, Claims, ServiceAccountClaims};
+use super::keys::TokenKeys;
+use super::{ObjectReader, TokenError};
+use crate::user::{UserInfo, service_account_username};
+
+/// The shortest life of a token.
+const SHORTEST: i64 = 10 * 60;
+/// The longest.
+const LONGEST: i64 = 1 << 32;
+/// What clients ask for whose tokens may be used longer than they are meant to, with a warning.
+const WARNED: i64 = 60 * 60 + 7;
+/// How long these are good.
+const EXTENDED: i64 = 365 * 24 * 60 * 60;
+/// How many verified signatures are remembered.
+const REMEMBERED: usize = 4096;
+
+/// A token asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct IssueRequest<'a> {
+    /// The uid of the control plane.
+    pub vcp_uid: &'a str,
+    /// Its issuer.
+    pub issuer: &'a str,
+    /// The service account, as it is now.
+    pub account: &'a Value,
+    /// The `TokenRequest`, after defaulting and pruning.
+    pub request: &'a Value,
+    /// Now, in seconds since 1970.
+    pub now: i64,
+}
+
+/// What a request for a token led to.
+#[derive(Clone)]
+pub struct TokenRequestOutcome {
+    /// The `TokenRequest` to answer with: it holds the token.
+    pub response: Value,
+    /// The credential's id, for the audit annotation `authentication.kubernetes.io/issued-credential-id`.
+    pub credential_id: String,
+}
+
+impl fmt::Debug for TokenRequestOutcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokenRequestOutcome")
+            .field("credential_id", &self.credential_id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Makes and verifies the service account tokens of every control plane.
+pub struct ServiceAccountTokens {
+    keys: TokenKeys,
+    remembered: Mutex<HashMap<[u8; 32], Arc<Claims>>>,
+}
+
+impl fmt::Debug for ServiceAccountTokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServiceAccountTokens").field("keys", &self.keys).finish_non_exhaustive()
+    }
+}
+
+impl ServiceAccountTokens {
+    /// With these keys.
+    pub fn new(keys: TokenKeys) -> Self {
+        Self { keys, remembered: Mutex::default() }
+    }
+
+    /// The keys, for the discovery documents.
+    pub fn keys(&self) -> &TokenKeys {
+        &self.keys
+    }
+
+    /// Signs claims for a control plane.
+    pub fn sign(&self, vcp_uid: &str, claims: &Claims) -> Result<String, Status> {
+        claims.sign(&self.keys, vcp_uid).ok_or_else(|| Status::internal("cannot sign a token"))
+    }
+
+    /// Verifies a token in a control plane, for one of these audiences, and against the objects as they are now.
+    pub async fn verify(
+        &self,
+        token: &str,
+        vcp_uid: &str,
+        issuer: &str,
+        audiences: &[String],
+        reader: &dyn ObjectReader,
+        now: i64,
+    ) -> Result<(UserInfo, Vec<String>), TokenError> {
+        let claims = self.signed(vcp_uid, token)?;
+        let audiences = claims.check(issuer, audiences, now)?;
+        claims.check_live(reader, now).await?;
+        if claims.kubernetes.warnafter.is_some_and(|after| after != 0 && after < now) {
+            tracing::warn!(subject = claims.sub, "a stale service account token is used");
+        }
+        Ok((claims.user(), audiences))
+    }
+
+    /// The claims, from memory when this very token was verified before: only the signature is remembered.
+    fn signed(&self, vcp_uid: &str, token: &str) -> Result<Arc<Claims>, TokenError> {
+        let mut hash = Sha256::new();
+        hash.update((vcp_uid.len() as u64).to_be_bytes());
+        hash.update(vcp_uid);
+        hash.update(token);
+        let key: [u8; 32] = hash.finalize().into();
+        if let Some(found) = self.remembered.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
+            return Ok(found.clone());
+        }
+        let claims = Arc::new(Claims::verify_signature(&self.keys, vcp_uid, token)?);
+        let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
+        if remembered.len() >= REMEMBERED {
+            remembered.clear();
+        }
+        remembered.insert(key, claims.clone());
+        Ok(claims)
+    }
+
+    /// Answers a `TokenRequest`: checks it, binds it, signs it.
+    pub async fn issue(
+        &self,
+        ask: IssueRequest<'_>,
+        reader: &dyn ObjectReader,
+    ) -> Result<TokenRequestOutcome, Status> {
+        let IssueRequest { vcp_uid, issuer, account, request, now } = ask;
+        let (namespace, name) = (object::namespace(account), object::name(account));
+        for (what, said, real) in
+            [("namespace", object::namespace(request), namespace), ("name", object::name(request), name)]
+        {
+            if !said.is_empty() && said != real {
+                return Err(Status::bad_request(format!(
+                    "the {what} of the provided object does not match the {what} sent on the request"
+                )));
+            }
+        }
+        let asked = expiration(request)?;
+        let audiences = audiences(request, issuer);
+        let bound = object::at(request, &["spec", "boundObjectRef"]).filter(|bound| !bound.is_null());
+
+        let jti = uuid::Uuid::new_v4().to_string();
+        let mut claims = Claims {
+            aud: audiences.clone(),
+            exp: now + asked,
+            iat: now,
+            iss: issuer.to_owned(),
+            jti: jti.clone(),
+            kubernetes: ServiceAccountClaims {
+                namespace: namespace.to_owned(),
+                serviceaccount: BoundObject { name: name.to_owned(), uid: object::uid(account).to_owned() },
+                ..ServiceAccountClaims::default()
+            },
+            nbf: now,
+            sub: service_account_username(namespace, name),
+        };
+        if let Some(bound) = bound {
+            bind(&mut claims.kubernetes, bound, name, reader).await?;
+        }
+        let expires = claims.exp;
+        if asked == WARNED && audiences == [issuer] {
+            claims.kubernetes.warnafter = Some(claims.exp);
+            claims.exp = now + EXTENDED;
+        }
+        let token = self.sign(vcp_uid, &claims)?;
+
+        let mut spec = json!({ "audiences": audiences, "expirationSeconds": asked, "boundObjectRef": bound });
+        if bound.is_none() {
+            spec["boundObjectRef"] = Value::Null;
+        }
+        let at = |unix: i64| Time::from_unix(unix, 0).to_string();
+        let mut metadata =
+            request.get("metadata").filter(|m| m.is_object()).cloned().unwrap_or_else(|| json!({}));
+        metadata["name"] = name.into();
+        metadata["namespace"] = namespace.into();
+        metadata["creationTimestamp"] = at(now).into();
+        Ok(TokenRequestOutcome {
+            response: json!({
+                "kind": "TokenRequest", "apiVersion": "authentication.k8s.io/v1", "metadata": metadata, "spec": spec,
+                "status": { "token": token, "expirationTimestamp": at(expires) },
+            }),
+            credential_id: format!("JTI={jti}"),
+        })
+    }
+}
+
+fn expiration(request: &Value) -> Result<i64, Status> {
+    let field = Path::new("spec").child("expirationSeconds");
+    let Some(value) = object::at(request, &["spec", "expirationSeconds"]).filter(|v| !v.is_null()) else {
+        return Ok(3600);
+    };
+    let why = match value.as_i64() {
+        Some(seconds) if seconds < SHORTEST => "may not specify a duration less than 10 minutes",
+        Some(seconds) if seconds > LONGEST => "may not specify a duration larger than 2^32 seconds",
+        Some(seconds) => return Ok(seconds),
+        None => "must be a number of seconds",
+    };
+    let errors = vec![FieldError::invalid(&field, value, why)];
+    Err(Status::invalid(&GroupKind::new("authentication.k8s.io", "TokenRequest"), "", &errors))
+}
+
+fn audiences(request: &Value, issuer: &str) -> Vec<String> {
+    let asked: Vec<String> = object::at(request, &["spec", "audiences"])
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(|audience| audience.as_str().map(str::to_owned))
+        .collect();
+    if asked.is_empty() { vec![issuer.to_owned()] } else { asked }
+}
+
+async fn bind(
+    claims: &mut ServiceAccountClaims,
+    bound: &Value,
+    account: &str,
+    reader: &dyn ObjectReader,
+) -> Result<(), Status> {
+    let text = |field: &str| bound.get(field).and_then(Value::as_str).unwrap_or("");
+    let (api_version, kind, name, uid) = (text("apiVersion"), text("kind"), text("name"), text("uid"));
+    let (resource, namespace) = match (api_version, kind) {
+        ("v1", "Pod") => ("pods", claims.namespace.as_str()),
+        ("v1", "Secret") => ("secrets", claims.namespace.as_str()),
+        ("v1", "Node") => ("nodes", ""),
+        _ => {
+            let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
+            return Err(Status::bad_request(format!(
+                "cannot bind token for serviceaccount to object of type {group}/{version}, Kind={kind}"
+            )));
+        }
+    };
+    let found = reader.get("", resource, namespace, name).await?;
+    let found = found.ok_or_else(|| Status::not_found(&GroupResource::new("", resource), name))?;
+    let real = object::uid(&found);
+    if !uid.is_empty() && uid != real {
+        return Err(Status::conflict(
+            &GroupResource::new("", kind),
+            name,
+            format!(
+                "the UID in the bound object reference ({uid}) does not match the UID in record. \
+                 The object might have been deleted and then recreated"
+            ),
+        ));
+    }
+    let object_of = |name: &str, uid: &str| Some(BoundObject { name: name.to_owned(), uid: uid.to_owned() });
+    match kind {
+        "Secret" => claims.secret = object_of(name, real),
+        "Node" => claims.node = object_of(name, real),
+        _ => {
+            if object::str_at(&found, &["spec", "serviceAccountName"]) != account {
+                return Err(Status::bad_request(format!(
+                    "cannot bind token for serviceaccount {account:?} to pod running with different serviceaccount name."
+                )));
+            }
+            claims.pod = object_of(name, real);
+            let node = object::str_at(&found, &["spec", "nodeName"]);
+            if !node.is_empty() {
+                let found = reader.get("", "nodes", "", node).await?;
+                claims.node = object_of(node, found.as_ref().map_or("", object::uid));
+            }
+        }
+    }
+    Ok(())
+}

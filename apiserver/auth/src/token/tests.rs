@@ -1,0 +1,196 @@
+use std::collections::HashMap;
+
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use serde_json::json;
+
+use super::*;
+
+const NOW: i64 = 1_800_000_000;
+const ISSUER: &str = "https://127.0.0.1:8443/clusters/a/control-plane";
+
+#[derive(Default)]
+struct Objects(HashMap<(String, String, String), Value>);
+
+impl Objects {
+    fn with(mut self, resource: &str, namespace: &str, name: &str, object: Value) -> Self {
+        self.0.insert((resource.into(), namespace.into(), name.into()), object);
+        self
+    }
+}
+
+#[async_trait::async_trait]
+impl ObjectReader for Objects {
+    async fn get(
+        &self,
+        _group: &str,
+        resource: &str,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<Value>, kplane_machinery::Status> {
+        Ok(self.0.get(&(resource.into(), namespace.into(), name.into())).cloned())
+    }
+}
+
+fn account() -> Value {
+    json!({"metadata": {"name": "sa", "namespace": "ns", "uid": "u1"}})
+}
+
+fn objects() -> Objects {
+    Objects::default()
+        .with("serviceaccounts", "ns", "sa", account())
+        .with(
+            "pods",
+            "ns",
+            "p",
+            json!({"metadata": {"name": "p", "namespace": "ns", "uid": "pu"},
+                   "spec": {"serviceAccountName": "sa", "nodeName": "n"}}),
+        )
+        .with("nodes", "", "n", json!({"metadata": {"name": "n", "uid": "nu"}}))
+}
+
+fn tokens() -> ServiceAccountTokens {
+    ServiceAccountTokens::new(TokenKeys::new(PlaneSecret::from([7; 32]), []))
+}
+
+async fn issue(spec: Value) -> Result<Value, kplane_machinery::Status> {
+    let request = json!({"spec": spec});
+    let account = account();
+    let ask = IssueRequest { vcp_uid: "A", issuer: ISSUER, account: &account, request: &request, now: NOW };
+    tokens().issue(ask, &objects()).await.map(|outcome| outcome.response)
+}
+
+async fn token(spec: Value) -> String {
+    issue(spec).await.unwrap()["status"]["token"].as_str().unwrap().to_owned()
+}
+
+async fn verify(
+    token: &str,
+    vcp: &str,
+    audience: &str,
+    now: i64,
+) -> Result<(UserInfo, Vec<String>), TokenError> {
+    tokens().verify(token, vcp, ISSUER, &[audience.to_owned()], &objects(), now).await
+}
+
+use crate::user::UserInfo;
+
+#[tokio::test]
+async fn a_token_speaks_for_its_account() {
+    let (user, audiences) = verify(&token(json!({})).await, "A", ISSUER, NOW).await.unwrap();
+    assert_eq!(user.username, "system:serviceaccount:ns:sa");
+    assert_eq!(user.uid, "u1");
+    assert_eq!(user.groups, ["system:serviceaccounts", "system:serviceaccounts:ns"]);
+    assert!(user.extra[crate::user::CREDENTIAL_ID][0].starts_with("JTI="));
+    assert_eq!(audiences, [ISSUER]);
+}
+
+#[tokio::test]
+async fn another_control_plane_refuses_it() {
+    let token = token(json!({})).await;
+    assert!(matches!(verify(&token, "B", ISSUER, NOW).await, Err(TokenError::Signature)));
+    let other = tokens().verify(&token, "A", "https://other", &[ISSUER.into()], &objects(), NOW).await;
+    assert!(matches!(other, Err(TokenError::Issuer)));
+}
+
+#[tokio::test]
+async fn time_and_audience_are_checked() {
+    let token = token(json!({"expirationSeconds": 600, "audiences": ["vault"]})).await;
+    assert!(verify(&token, "A", "vault", NOW + 600).await.is_ok());
+    assert!(matches!(verify(&token, "A", "vault", NOW + 661).await, Err(TokenError::Expired)));
+    assert!(matches!(verify(&token, "A", "vault", NOW - 61).await, Err(TokenError::NotYet)));
+    assert!(matches!(verify(&token, "A", ISSUER, NOW).await, Err(TokenError::Audience { .. })));
+}
+
+#[tokio::test]
+async fn a_changed_token_is_refused() {
+    let token = token(json!({})).await;
+    let parts: Vec<_> = token.split('.').collect();
+    let claims = String::from_utf8(BASE64_URL_SAFE_NO_PAD.decode(parts[1]).unwrap()).unwrap();
+    let forged = BASE64_URL_SAFE_NO_PAD.encode(claims.replace(":ns:sa", ":ns:xx"));
+    let none = BASE64_URL_SAFE_NO_PAD.encode(r#"{"alg":"none"}"#);
+    for changed in [
+        format!("{}.{forged}.{}", parts[0], parts[2]),
+        format!("{none}.{}.", parts[1]),
+        format!("{}.{}.{}", parts[0], parts[1], BASE64_URL_SAFE_NO_PAD.encode([0; 64])),
+        format!("{}.{}", parts[0], parts[1]),
+        "nope".to_owned(),
+        "x".repeat(100_000),
+    ] {
+        assert!(verify(&changed, "A", ISSUER, NOW).await.is_err(), "{changed}");
+    }
+}
+
+#[tokio::test]
+async fn what_it_is_bound_to_must_live() {
+    let token = token(json!({"boundObjectRef": {"apiVersion": "v1", "kind": "Pod", "name": "p"}})).await;
+    let (user, _) = verify(&token, "A", ISSUER, NOW).await.unwrap();
+    assert_eq!(user.extra["authentication.kubernetes.io/pod-uid"], ["pu"]);
+    assert_eq!(user.extra["authentication.kubernetes.io/node-name"], ["n"]);
+    let deleted = "2027-01-15T07:00:00Z";
+    for (resource, name, found) in [
+        ("pods", "p", json!({"metadata": {"uid": "another"}})),
+        ("pods", "p", json!({"metadata": {"uid": "pu", "deletionTimestamp": deleted}})),
+        ("serviceaccounts", "sa", json!({"metadata": {"uid": "another"}})),
+    ] {
+        let objects = objects().with(resource, "ns", name, found);
+        let said = tokens().verify(&token, "A", ISSUER, &[ISSUER.into()], &objects, NOW).await;
+        assert!(matches!(said, Err(TokenError::Invalidated(_))), "{said:?}");
+    }
+    let nothing = tokens().verify(&token, "A", ISSUER, &[ISSUER.into()], &Objects::default(), NOW).await;
+    assert!(matches!(nothing, Err(TokenError::Invalidated(_))));
+}
+
+#[tokio::test]
+async fn requests_are_checked() {
+    let too_short = issue(json!({"expirationSeconds": 599})).await.unwrap_err();
+    assert_eq!(
+        too_short.message,
+        "TokenRequest.authentication.k8s.io \"\" is invalid: spec.expirationSeconds: Invalid value: 599: \
+         may not specify a duration less than 10 minutes"
+    );
+    assert_eq!(issue(json!({"expirationSeconds": (1_i64 << 32) + 1})).await.unwrap_err().code, 422);
+    for (bound, code) in [
+        (json!({"apiVersion": "v1", "kind": "Pod", "name": "none"}), 404),
+        (json!({"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "another"}), 409),
+        (json!({"apiVersion": "v1", "kind": "ConfigMap", "name": "c"}), 400),
+    ] {
+        assert_eq!(issue(json!({"boundObjectRef": bound})).await.unwrap_err().code, code);
+    }
+}
+
+#[tokio::test]
+async fn kubelets_ask_for_tokens_that_live_longer_and_warn() {
+    let response = issue(json!({"expirationSeconds": 3607})).await.unwrap();
+    let token = response["status"]["token"].as_str().unwrap();
+    assert!(verify(token, "A", ISSUER, NOW + 300 * 24 * 3600).await.is_ok());
+    assert_eq!(response["status"]["expirationTimestamp"], "2027-01-15T09:00:07Z");
+}
+
+#[tokio::test]
+async fn a_previous_secret_is_accepted_and_not_signed_with() {
+    let old = token(json!({})).await;
+    let (new_secret, old_secret) = (PlaneSecret::from([8; 32]), PlaneSecret::from([7; 32]));
+    let both = ServiceAccountTokens::new(TokenKeys::new(new_secret.clone(), [old_secret]));
+    assert!(both.verify(&old, "A", ISSUER, &[ISSUER.into()], &objects(), NOW).await.is_ok());
+    assert_eq!(both.keys().jwks("A")["keys"].as_array().unwrap().len(), 2);
+    let only_new = ServiceAccountTokens::new(TokenKeys::new(new_secret, []));
+    assert!(only_new.verify(&old, "A", ISSUER, &[ISSUER.into()], &objects(), NOW).await.is_err());
+}
+
+#[test]
+fn the_documents_tell_the_public_key_only() {
+    let keys = TokenKeys::new(PlaneSecret::from([7; 32]), []);
+    let jwks = keys.jwks("A");
+    assert_eq!(jwks["keys"][0]["alg"], "ES256");
+    assert_ne!(jwks, keys.jwks("B"));
+    assert!(!jwks.to_string().contains("\"d\""));
+    assert_eq!(keys.openid_configuration(ISSUER)["jwks_uri"], format!("{ISSUER}/openid/v1/jwks"));
+    assert_eq!(format!("{:?}", PlaneSecret::from([7; 32])), "PlaneSecret(..)");
+}
+
+#[tokio::test]
+async fn the_issuer_is_read_to_route_by() {
+    assert_eq!(unverified_issuer(&token(json!({})).await).as_deref(), Some(ISSUER));
+    assert_eq!(unverified_issuer("a.b.c"), None);
+}
