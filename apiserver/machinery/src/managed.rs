@@ -27,7 +27,9 @@ use serde_json::Value;
 
 use crate::schema::Schema;
 use crate::time::Time;
+pub use apply::apply;
 pub use set::Set;
+pub use update::track_update;
 
 /// The versions of a kind. Managers speak of fields in the version they wrote.
 pub trait Versions {

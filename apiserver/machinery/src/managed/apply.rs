@@ -6,10 +6,10 @@ use super::Request;
 use super::entries::{Manager, Managers, Owned, decode, write};
 use super::merge::{check, merge};
 use super::set::{Set, path_text};
-use super::typed::{TypeRef, filled};
+use super::typed::{TypeRef, blank, filled};
 use super::update::{
-    Comparisons, Taken, before_first_apply, compare_objects, empty_object, find_taken, strip_system_fields,
-    take, without_managed_fields,
+    Comparisons, Taken, before_first_apply, compare_objects, find_taken, strip_system_fields, take,
+    without_managed_fields,
 };
 use super::walk::{field_set, same, with_named_fields, without};
 use crate::meta::annotation;
@@ -113,7 +113,7 @@ fn attempt(
 ) -> Result<Value, Failure> {
     let before = match live {
         Some(live) => without_managed_fields(live),
-        None => empty_object(request, schema),
+        None => serde_json::json!({"apiVersion": request.api_version, "kind": request.kind}),
     };
     if managers.is_empty() && live.is_some() {
         managers = before_first_apply(request, &before)?;
@@ -128,14 +128,18 @@ fn attempt(
         Owned { set, api_version: request.api_version.to_owned(), time: last.as_ref().and_then(|l| l.time) },
     );
     let merged = prune(request, merged, &managers, last.as_ref())?;
-    let mut comparisons = Comparisons::new(request, &before, &merged);
+    let blank_before = match live {
+        Some(_) => before.clone(),
+        None => blank(request.api_version, request.kind, schema),
+    };
+    let mut comparisons = Comparisons::new(request, &blank_before, &merged);
     let taken: Taken = find_taken(&mut managers, Some(&acting), &mut comparisons)?;
     if !force && !taken.conflicts.is_empty() {
         return Err(Failure::Conflicts(taken.conflicts));
     }
     take(&mut managers, &taken);
     // The time tells when the applier last changed something.
-    let unchanged = same(&filled(Some(&before), schema), &filled(Some(&merged), schema));
+    let unchanged = same(&filled(&before, schema), &filled(&merged, schema));
     if !unchanged && let Some(owned) = managers.get_mut(&acting) {
         owned.time = Some(request.now);
     }

@@ -15,7 +15,7 @@ pub(super) struct TypeRef<'a> {
     map: MapType,
     /// Inside a type of Kubernetes' own, where what has no schema is one leaf; in custom resources it is
     /// walked as it comes.
-    builtin: bool,
+    pub builtin: bool,
     /// At the top of an object.
     root: bool,
 }
@@ -190,6 +190,15 @@ impl<'a> TypeRef<'a> {
             return Shape::Leaf;
         }
         match self.schema.schema_type {
+            // RawExtension and its like are kept as they come.
+            SchemaType::Object
+                if self.builtin
+                    && self.schema.properties.is_empty()
+                    && self.schema.additional.is_none()
+                    && !self.schema.preserve_unknown =>
+            {
+                Shape::Leaf
+            }
             SchemaType::Object => as_map(),
             SchemaType::Array => as_list(),
             SchemaType::Any if !self.schema.properties.is_empty() || self.schema.additional.is_some() => {
@@ -265,17 +274,61 @@ pub(super) fn list_element(shape: &Shape<'_>, items: TypeRef<'_>, value: &Value)
 }
 
 /// The object as a Go struct of its kind would hold it: structs that are fields by value are there even
-/// when empty. The schema knows them by their default, an empty map. An absent object gives the empty one.
-pub(super) fn filled(object: Option<&Value>, schema: &Schema) -> Value {
-    let mut out =
-        object.filter(|o| o.is_object()).cloned().unwrap_or_else(|| Value::Object(Default::default()));
+/// when empty. The schema knows them by their default, an empty map.
+pub(super) fn filled(object: &Value, schema: &Schema) -> Value {
+    let mut out = object.clone();
     if schema.type_name.is_some() {
-        fill(&mut out, schema, 0);
+        fill(&mut out, schema, false, 0);
     }
     out
 }
 
-fn fill(value: &mut Value, schema: &Schema, depth: usize) {
+/// An object that has nothing yet, as Go would hold it: besides the structs, fields that are written even
+/// when they have no value, such as `containers: null`.
+pub(super) fn blank(api_version: &str, kind: &str, schema: &Schema) -> Value {
+    let mut out = serde_json::json!({"apiVersion": api_version, "kind": kind});
+    if schema.type_name.is_some() {
+        fill(&mut out, schema, true, 0);
+    }
+    out
+}
+
+/// Required fields that Go nevertheless leaves out when they are empty: those of IPAddress, CSINode and
+/// ValidatingAdmissionPolicyBinding.
+const REQUIRED_YET_OMITTED: &[&str] = &["parentRef", "drivers", "validationActions"];
+
+/// What a field by value holds before it is set; `None` for one that is then left out.
+fn zero(property: &Property, required: bool, blank: bool) -> Option<Value> {
+    if REQUIRED_YET_OMITTED.contains(&&*property.name) {
+        return None;
+    }
+    let is_struct = property.schema.schema_type == SchemaType::Object;
+    let default = property.default.as_ref();
+    if default.and_then(Value::as_object).is_some_and(serde_json::Map::is_empty) {
+        // A time is a struct too, whose empty value is null.
+        return if is_struct { default.cloned() } else { blank.then_some(Value::Null) };
+    }
+    if !blank {
+        return None;
+    }
+    match default {
+        Some(Value::String(s)) if s.is_empty() => return default.cloned(),
+        Some(Value::Number(n)) if required && n.as_f64() == Some(0.0) => return default.cloned(),
+        Some(Value::Bool(false)) if required => return default.cloned(),
+        _ => {}
+    }
+    if !required {
+        return None;
+    }
+    Some(match property.schema.schema_type {
+        SchemaType::String if !property.schema.int_or_string => Value::String(String::new()),
+        SchemaType::Integer | SchemaType::Number => Value::from(0),
+        SchemaType::Boolean => Value::Bool(false),
+        _ => Value::Null,
+    })
+}
+
+fn fill(value: &mut Value, schema: &Schema, blank: bool, depth: usize) {
     // Types that contain themselves do so by pointer; the bound is for a table that says otherwise.
     if depth > 40 {
         return;
@@ -283,28 +336,26 @@ fn fill(value: &mut Value, schema: &Schema, depth: usize) {
     match value {
         Value::Object(map) => {
             for property in &schema.properties {
-                let by_value =
-                    property.default.as_ref().and_then(Value::as_object).is_some_and(|m| m.is_empty());
-                if by_value
-                    && !map.contains_key(&*property.name)
-                    && property.schema.schema_type == SchemaType::Object
-                {
-                    map.insert(property.name.to_string(), Value::Object(Default::default()));
+                if !map.contains_key(&*property.name) {
+                    let required = schema.required.contains(&property.name);
+                    if let Some(zero) = zero(property, required, blank) {
+                        map.insert(property.name.to_string(), zero);
+                    }
                 }
                 if let Some(child) = map.get_mut(&*property.name) {
-                    fill(child, &property.schema, depth + 1);
+                    fill(child, &property.schema, blank, depth + 1);
                 }
             }
             if let Some(additional) = &schema.additional {
                 for child in map.values_mut() {
-                    fill(child, additional, depth + 1);
+                    fill(child, additional, blank, depth + 1);
                 }
             }
         }
         Value::Array(list) => {
             if let Some(items) = &schema.items {
                 for child in list {
-                    fill(child, items, depth + 1);
+                    fill(child, items, blank, depth + 1);
                 }
             }
         }

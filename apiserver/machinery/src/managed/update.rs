@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::Request;
 use super::entries::{Manager, Managers, Owned, asks_reset, decode, encode};
 use super::set::Set;
-use super::typed::{TypeRef, filled};
+use super::typed::{TypeRef, blank, filled};
 use super::walk::{Comparison, compare};
 use crate::object::{meta_str, set_meta};
 use crate::schema::Schema;
@@ -88,7 +88,7 @@ impl<'a> Comparisons<'a> {
 }
 
 pub(super) fn compare_objects(old: &Value, new: &Value, schema: &Schema) -> Comparison {
-    compare(&filled(Some(old), schema), &filled(Some(new), schema), TypeRef::of_object(schema))
+    compare(&filled(old, schema), &filled(new, schema), TypeRef::of_object(schema))
 }
 
 /// What changed, by the managers other than `acting` who own it, and what was removed.
@@ -228,7 +228,7 @@ pub fn track_update(request: &Request<'_>, live: Option<&Value>, new: &mut Value
     };
     let before = match live {
         Some(live) => without_managed_fields(live),
-        None => empty_object(request, schema),
+        None => blank(request.api_version, request.kind, schema),
     };
     let acting = Manager::updater(manager, request.api_version, request.subresource);
     match update_managers(request, &before, new, &mut managers, &acting) {
@@ -246,16 +246,6 @@ fn restore(live: Option<&Value>, new: &mut Value) {
     set_meta(new, "managedFields", kept);
 }
 
-/// The object of a kind before it has anything.
-pub(super) fn empty_object(request: &Request<'_>, schema: &Schema) -> Value {
-    let mut object = filled(None, schema);
-    if let Some(map) = object.as_object_mut() {
-        map.insert("apiVersion".to_owned(), request.api_version.into());
-        map.insert("kind".to_owned(), request.kind.into());
-    }
-    object
-}
-
 /// The entry that stands for all that was there before the first apply.
 pub(super) fn before_first_apply(request: &Request<'_>, live: &Value) -> Result<Managers, String> {
     let mut managers = Managers::new();
@@ -263,7 +253,8 @@ pub(super) fn before_first_apply(request: &Request<'_>, live: &Value) -> Result<
         return Ok(managers);
     };
     let manager = Manager::updater("before-first-apply", request.api_version, request.subresource);
-    update_managers(request, &empty_object(request, schema), live, &mut managers, &manager)?;
+    let before = blank(request.api_version, request.kind, schema);
+    update_managers(request, &before, live, &mut managers, &manager)?;
     Ok(managers)
 }
 
