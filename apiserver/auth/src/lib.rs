@@ -5,6 +5,8 @@
 //! ```
 
 pub mod authn;
+pub mod authz;
+pub mod bootstrap;
 mod der;
 mod files;
 pub mod pki;
