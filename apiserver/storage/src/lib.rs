@@ -5,8 +5,10 @@
 //! their revisions. What a backend must do beyond the types is said by the contract suite,
 //! which every backend passes.
 
+mod compactor;
 mod embedded;
 mod error;
+mod etcd;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod types;
@@ -18,8 +20,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 pub use bytes::Bytes;
+pub use compactor::Compactor;
 pub use embedded::{EmbeddedOptions, EmbeddedStore};
 pub use error::{Error, Result};
+pub use etcd::{EtcdOptions, EtcdStore};
 pub use types::{
     Compare, CompareOp, CompareTarget, GetResponse, KeyValue, MAX_REQUEST_BYTES, MAX_TXN_OPS, Op, OpResult,
     RangeRequest, RangeResponse, Revision, StoreStatus, Txn, TxnResponse, prefix_end, successor,

@@ -1,0 +1,83 @@
+//! The etcd store keeps the contract, over connections that break too.
+
+use std::time::Duration;
+
+use kplane_storage::testing::EtcdServer;
+use kplane_storage::{Bytes, Error, EtcdOptions, EtcdStore, Store, WatchEvent, WatchRequest, WatchStream};
+
+async fn on_etcd() -> (EtcdStore, EtcdServer) {
+    let server = EtcdServer::start().await;
+    let store = EtcdStore::connect(EtcdOptions::new([server.endpoint()])).await.unwrap();
+    (store, server)
+}
+
+kplane_storage::contract_suite!(on_etcd());
+
+async fn put(store: &EtcdStore, value: &'static str) -> u64 {
+    // After a restart the first attempt may meet the connection that broke.
+    loop {
+        match store.put(Bytes::from("/a"), Bytes::from(value)).await {
+            Ok(revision) => return revision,
+            Err(Error::Unavailable(_) | Error::UnknownOutcome(_)) => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+}
+
+async fn next(watch: &mut WatchStream) -> Result<WatchEvent, Error> {
+    tokio::time::timeout(Duration::from_secs(30), watch.recv()).await.unwrap().unwrap()
+}
+
+async fn seen(watch: &mut WatchStream) -> (u64, String) {
+    match next(watch).await.unwrap() {
+        WatchEvent::Events { revision, events } => {
+            (revision, String::from_utf8(events[0].kv.value.to_vec()).unwrap())
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watch_survives_a_restart_of_etcd() {
+    let (store, mut server) = on_etcd().await;
+    let mut watch = store.watch(WatchRequest::prefix("/")).await.unwrap();
+    let first = put(&store, "1").await;
+    assert_eq!(seen(&mut watch).await, (first, "1".into()));
+    server.kill();
+    let error = store.put(Bytes::from("/b"), Bytes::from("x")).await.unwrap_err();
+    assert!(error.is_retriable() || error.is_unknown_outcome(), "{error:?}");
+    server.resume().await;
+    let second = put(&store, "2").await;
+    loop {
+        let (revision, value) = seen(&mut watch).await;
+        if value != "x" {
+            assert_eq!((revision, value), (second, "2".into()));
+            break;
+        }
+    }
+    // It answers about its progress as before.
+    watch.request_progress();
+    match next(&mut watch).await.unwrap() {
+        WatchEvent::Progress(at) => assert!(at >= second),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_closed_store_ends_its_watches() {
+    let (store, _server) = on_etcd().await;
+    let mut watch = store.watch(WatchRequest::prefix("/")).await.unwrap();
+    store.close().await.unwrap();
+    assert!(matches!(next(&mut watch).await, Err(Error::Unavailable(_))));
+    assert!(matches!(store.current_revision().await, Err(Error::Unavailable(_))));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_at_the_endpoint_is_unavailable() {
+    let mut options = EtcdOptions::new(["http://127.0.0.1:1"]);
+    options.request_timeout = Duration::from_secs(1);
+    let error = EtcdStore::connect(options).await.unwrap_err();
+    assert!(error.is_retriable(), "{error:?}");
+}
