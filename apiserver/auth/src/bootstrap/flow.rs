@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{BootstrapObject, FLOW_CONTROL, found_level, kind};
+use super::{BootstrapObject, FLOW_CONTROL, found_level, kind, managed};
 
 const GROUP: &str = "flowcontrol.apiserver.k8s.io";
 
@@ -186,12 +186,19 @@ pub(super) fn add(objects: &mut Vec<BootstrapObject>) {
             "type": "Dangling", "status": "False", "lastTransitionTime": "${created}", "reason": "Found",
             "message": found_level(level),
         }] });
-        objects.push(kind(GROUP, "FlowSchema", "flowschemas").object(
+        let mut flow = kind(GROUP, "FlowSchema", "flowschemas").object(
             None,
             name,
             Some(FLOW_CONTROL),
             metadata(),
             json!({ "spec": spec, "status": status }),
-        ));
+        );
+        let told =
+            managed::condition("Dangling", &["lastTransitionTime", "message", "reason", "status", "type"]);
+        let told =
+            managed::applied(&flow.value, "api-priority-and-fairness-config-consumer-v1", "status", told);
+        let created = flow.value["metadata"]["managedFields"][0].clone();
+        flow.value["metadata"]["managedFields"] = json!([told, created]);
+        objects.push(flow);
     }
 }

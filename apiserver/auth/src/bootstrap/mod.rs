@@ -17,6 +17,7 @@
 
 mod controllers;
 mod flow;
+mod managed;
 mod policy;
 mod roles;
 
@@ -38,12 +39,9 @@ pub struct BootstrapObject {
     pub namespace: Option<&'static str>,
     /// The name; a placeholder where it is a parameter.
     pub name: String,
-    /// The whole object, with `apiVersion` and `kind`, without what the server sets (uid, creationTimestamp,
-    /// resourceVersion, managedFields).
+    /// The whole object, with `apiVersion`, `kind` and `managedFields`, without what differs by control plane: uid,
+    /// creationTimestamp and resourceVersion.
     pub value: Value,
-    /// Who manages its fields, by the operation `Update`: the layer builder adds `managedFields` for it. `None` for
-    /// objects that a controller makes whose fields nobody compares.
-    pub manager: Option<&'static str>,
 }
 
 /// What stands for the placeholders.
@@ -127,13 +125,20 @@ struct Kind {
     group: &'static str,
     kind: &'static str,
     resource: &'static str,
+    /// Paths that the creator of an object does not manage.
+    unmanaged: &'static [&'static str],
 }
 
 const fn kind(group: &'static str, kind: &'static str, resource: &'static str) -> Kind {
-    Kind { group, kind, resource }
+    Kind { group, kind, resource, unmanaged: &[] }
 }
 
 impl Kind {
+    /// The same, its creators not managing these paths.
+    const fn without(self, unmanaged: &'static [&'static str]) -> Self {
+        Self { unmanaged, ..self }
+    }
+
     /// An object: its metadata beyond the name and namespace, and its other fields.
     fn object(
         self,
@@ -158,6 +163,10 @@ impl Kind {
                 }
             }
         }
+        if let Some(manager) = manager {
+            let entry = managed::updated(&value, manager, self.unmanaged);
+            value["metadata"]["managedFields"] = json!([entry]);
+        }
         BootstrapObject {
             group: self.group,
             version: "v1",
@@ -166,7 +175,6 @@ impl Kind {
             namespace,
             name: name.to_owned(),
             value,
-            manager,
         }
     }
 }
@@ -189,7 +197,7 @@ fn namespaces(objects: &mut Vec<BootstrapObject>) {
                        endpoints such as the internal service IP or kubernetes.default.svc. No other usage is \
                        guaranteed across distributions of Kubernetes clusters.";
     for name in NAMESPACES {
-        objects.push(kind("", "Namespace", "namespaces").object(
+        objects.push(kind("", "Namespace", "namespaces").without(&["spec"]).object(
             None,
             name,
             Some(APISERVER),
@@ -250,7 +258,7 @@ fn authentication(objects: &mut Vec<BootstrapObject>) {
 fn service(objects: &mut Vec<BootstrapObject>) {
     let (default, name) = (Some("default"), "kubernetes");
     let ports = json!([{ "name": "https", "port": "${port}", "protocol": "TCP" }]);
-    objects.push(kind("", "Service", "services").object(
+    objects.push(kind("", "Service", "services").without(&["spec.clusterIPs", "spec.ipFamilies"]).object(
         default,
         name,
         Some(APISERVER),
@@ -283,19 +291,35 @@ fn service(objects: &mut Vec<BootstrapObject>) {
             "ports": ports,
         }),
     ));
-    objects.push(kind("networking.k8s.io", "ServiceCIDR", "servicecidrs").object(
-        None,
-        name,
-        Some(APISERVER),
-        json!({ "finalizers": ["networking.k8s.io/service-cidr-finalizer"] }),
-        json!({
-            "spec": { "cidrs": ["${service-cidr}"] },
-            "status": { "conditions": [{
-                "type": "Ready", "status": "True", "lastTransitionTime": "${created}", "reason": "",
-                "message": "Kubernetes Service CIDR is ready",
-            }] },
-        }),
-    ));
+    let mut cidr =
+        kind("networking.k8s.io", "ServiceCIDR", "servicecidrs").without(&["metadata.finalizers"]).object(
+            None,
+            name,
+            Some(APISERVER),
+            json!({ "finalizers": ["networking.k8s.io/service-cidr-finalizer"] }),
+            json!({
+                "spec": { "cidrs": ["${service-cidr}"] },
+                "status": { "conditions": [{
+                    "type": "Ready", "status": "True", "lastTransitionTime": "${created}", "reason": "",
+                    "message": "Kubernetes Service CIDR is ready",
+                }] },
+            }),
+        );
+    let ready = |manager, fields: &[&str]| {
+        managed::applied(&cidr.value, manager, "status", managed::condition("Ready", fields))
+    };
+    let mut finalizer = managed::updated(&cidr.value, CONTROLLER_MANAGER, &["metadata", "spec"]);
+    finalizer["fieldsV1"] = json!({ "f:metadata": { "f:finalizers": {
+        ".": {}, "v:\"networking.k8s.io/service-cidr-finalizer\"": {},
+    } } });
+    let created = cidr.value["metadata"]["managedFields"][0].clone();
+    cidr.value["metadata"]["managedFields"] = json!([
+        ready("kubernetes-service-cidr-controller", &["status", "type"]),
+        ready("service-cidr-controller", &["lastTransitionTime", "message", "reason", "status", "type"]),
+        created,
+        finalizer,
+    ]);
+    objects.push(cidr);
     objects.push(kind("networking.k8s.io", "IPAddress", "ipaddresses").object(
         None,
         "${service-ip}",

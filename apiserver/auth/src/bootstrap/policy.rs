@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::controllers::CONTROLLERS;
 use super::roles::{CLUSTER_ROLES, ROLES};
-use super::{APISERVER, BootstrapObject, kind};
+use super::{APISERVER, BootstrapObject, kind, managed};
 use crate::authz::{PolicyRule, RBAC_GROUP, aggregated_rules};
 
 /// A rule, its lists as words; `core` is the group without a name.
@@ -204,6 +204,10 @@ pub(super) fn add(objects: &mut Vec<BootstrapObject>) {
         // The tables are ours: they always read back as rules, and the tests hold them to it.
         let gathered = aggregated_rules(&role.value, cluster_roles.iter().map(|role| &role.value));
         role.value["rules"] = json!(gathered.ok().flatten().unwrap_or_default());
+        let gatherer =
+            managed::applied(&role.value, "clusterrole-aggregation-controller", "", json!({ "f:rules": {} }));
+        let created = role.value["metadata"]["managedFields"][0].clone();
+        role.value["metadata"]["managedFields"] = json!([gatherer, created]);
         cluster_roles.push(role);
     }
     objects.append(&mut cluster_roles);
