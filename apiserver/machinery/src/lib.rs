@@ -12,6 +12,7 @@
 pub mod field;
 pub mod fields;
 pub mod gvk;
+pub mod jsonpath;
 pub mod labels;
 pub mod managed;
 pub mod meta;
@@ -21,6 +22,7 @@ pub mod patch;
 pub mod quantity;
 pub mod schema;
 pub mod status;
+pub mod table;
 pub mod time;
 
 pub use gvk::{GroupKind, GroupResource, GroupVersion, GroupVersionKind, GroupVersionResource};

@@ -11,7 +11,7 @@ use super::update::{
     Comparisons, Taken, before_first_apply, compare_objects, find_taken, strip_system_fields, take,
     without_managed_fields,
 };
-use super::walk::{field_set, same, with_named_fields, without};
+use super::walk::{Emptied, field_set, same, with_named_fields, without};
 use crate::meta::annotation;
 use crate::object::{name, namespace, set_meta};
 use crate::schema::Schema;
@@ -174,12 +174,12 @@ fn prune(
     let t = TypeRef::of_object(schema);
     let converted = convert(&merged, request.api_version, &last.api_version)?;
     let empty = || Value::Object(Default::default());
-    let mut pruned = without(&converted, &with_named_fields(&last.set, t), t).unwrap_or_else(empty);
+    let mut pruned =
+        without(&converted, &with_named_fields(&last.set, t), t, Emptied::Null).unwrap_or_else(empty);
 
     // What appliers own comes back: those of this version first, so that the object can be converted.
     let mut versions: Vec<&str> = Vec::new();
-    for (manager, owned) in managers.iter().filter(|(m, _)| m.applies) {
-        debug_assert!(manager.applies);
+    for (_, owned) in managers.iter().filter(|(m, _)| m.applies) {
         if !versions.contains(&owned.api_version.as_str()) {
             versions.push(&owned.api_version);
         }
@@ -198,7 +198,7 @@ fn prune(
         let left = convert(&pruned, &last.api_version, version)?;
         let keep = with_named_fields(&field_set(&left, t), t).union(&with_named_fields(&owned, t));
         let remove = with_named_fields(&field_set(&all, t), t).difference(&keep);
-        let back = without(&all, &remove, t).unwrap_or_else(empty);
+        let back = without(&all, &remove, t, Emptied::Null).unwrap_or_else(empty);
         pruned = convert(&back, version, &last.api_version)?;
     }
 
@@ -206,7 +206,7 @@ fn prune(
     let named = |object: &Value| with_named_fields(&field_set(object, t), t);
     let gone = named(&converted).difference(&named(&pruned));
     let remove = gone.intersection(&with_named_fields(&last.set, t));
-    let out = without(&converted, &remove, t).unwrap_or_else(empty);
+    let out = without(&converted, &remove, t, Emptied::Gone).unwrap_or_else(empty);
     convert(&out, &last.api_version, request.api_version)
 }
 

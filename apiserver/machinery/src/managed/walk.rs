@@ -188,15 +188,27 @@ fn differences(
     }
 }
 
+/// What becomes of a map or list inside a value when nothing is left in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Emptied {
+    /// It is null: its field is still there to be owned.
+    Null,
+    /// It goes too.
+    Gone,
+}
+
 /// The value without the fields of a set. `None` when nothing is left.
-pub(super) fn without(value: &Value, remove: &Set, t: TypeRef<'_>) -> Option<Value> {
+pub(super) fn without(value: &Value, remove: &Set, t: TypeRef<'_>, emptied: Emptied) -> Option<Value> {
     let shape = t.shape(value);
     let step = |element: &Element, child: &Value, t: TypeRef<'_>| -> Option<Value> {
         if remove.members.contains(element) {
             return None;
         }
         match remove.children.get(element).filter(|s| !s.is_empty()) {
-            Some(below) => without(child, below, t),
+            Some(below) => match without(child, below, t, emptied) {
+                None if emptied == Emptied::Null => Some(Value::Null),
+                left => left,
+            },
             None => Some(child.clone()),
         }
     };
