@@ -6,9 +6,10 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
+use kplane_controllers::management::run_tenant_of_plane;
 use kplane_controllers::runtime::lease::LeaseOptions;
 use kplane_controllers::runtime::shutdown;
-use kplane_controllers::{ManagementOptions, run_management};
+use kplane_controllers::{ManagementOptions, TenantOptions, run_management};
 use kube::Client;
 
 /// The controllers of kplane.
@@ -34,8 +35,20 @@ enum Command {
     },
 }
 
+/// A group of controllers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Group {
+    /// One for each kind of the management cluster.
+    Management,
+    /// What a controller manager does, for all control planes.
+    Tenant,
+}
+
 #[derive(clap::Args)]
 struct RunArgs {
+    /// The groups of controllers to run.
+    #[arg(long, value_delimiter = ',', default_value = "management,tenant")]
+    controllers: Vec<Group>,
     /// Holds a Lease, so that of several replicas one works.
     #[arg(long, env = "KPLANE_LEADER_ELECT", default_value_t = true, action = clap::ArgAction::Set)]
     leader_elect: bool,
@@ -89,7 +102,27 @@ async fn run(args: RunArgs) -> anyhow::Result<()> {
             &identity,
         ));
     }
+    let mut tenant = TenantOptions::default();
+    if args.leader_elect {
+        let name = kplane_controllers::tenant::LEASE;
+        tenant.leader_election = Some(LeaseOptions::new("kube-system", name, &identity));
+    }
     let stop = shutdown::on_signals()?;
-    run_management(client, options, stop).await?;
+    // Either group ends with an error only when it must not go on; then the process ends, to be started anew.
+    let guard = stop.clone().drop_guard();
+    let management = async {
+        if args.controllers.contains(&Group::Management) {
+            run_management(client.clone(), options, stop.clone()).await?;
+        }
+        Ok::<_, kplane_controllers::Error>(())
+    };
+    let tenant = async {
+        if args.controllers.contains(&Group::Tenant) {
+            run_tenant_of_plane(client.clone(), tenant, stop.clone()).await?;
+        }
+        Ok(())
+    };
+    tokio::try_join!(management, tenant)?;
+    drop(guard);
     Ok(())
 }

@@ -11,7 +11,9 @@ mod management_plane;
 mod plane;
 mod registration;
 mod run;
+mod tenancy;
 
 pub use context::Context;
 pub use plane::{EmbeddedPlane, Health, PlaneHealth};
 pub use run::{LEASE, ManagementOptions, run_management};
+pub use tenancy::run_tenant_of_plane;

@@ -93,6 +93,8 @@ pub struct Access {
     pub external: String,
     /// The certificates, in PEM, by which clients verify the server.
     pub ca: String,
+    /// Which of the administrator's kubeconfigs the client was made from.
+    pub revision: String,
 }
 
 /// Finds the way to the shared API server of the management plane, and keeps the client while its kubeconfig stays.
@@ -123,8 +125,8 @@ impl Planes {
         let Some(external) = status.endpoint else {
             return Err(Error::PlaneUnknown("the ManagementPlane has no endpoint".into()));
         };
-        let client = match (status.topology, &self.embedded) {
-            (Some(Topology::Embedded), Some(embedded)) => embedded.client.clone(),
+        let (revision, client) = match (status.topology, &self.embedded) {
+            (Some(Topology::Embedded), Some(embedded)) => (String::new(), embedded.client.clone()),
             (Some(Topology::Embedded), None) => {
                 return Err(Error::PlaneUnknown(
                     "another process serves, and this one cannot reach it".into(),
@@ -137,10 +139,11 @@ impl Planes {
             internal: status.internal_endpoint.unwrap_or_else(|| external.clone()),
             external,
             ca: status.ca_bundle.unwrap_or_default(),
+            revision,
         })
     }
 
-    async fn deployed(&self, namespace: &str) -> Result<Client, Error> {
+    async fn deployed(&self, namespace: &str) -> Result<(String, Client), Error> {
         let secrets: Api<Secret> = Api::namespaced(self.management.clone(), namespace);
         let Some(secret) = secrets.get_opt(ADMIN_SECRET).await? else {
             return Err(Error::PlaneUnknown(format!("there is no Secret {namespace}/{ADMIN_SECRET}")));
@@ -149,7 +152,7 @@ impl Planes {
         {
             let known = self.deployed.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             if let Some((_, client)) = known.as_ref().filter(|(seen, _)| *seen == version) {
-                return Ok(client.clone());
+                return Ok((version, client.clone()));
             }
         }
         let text = secret.data.as_ref().and_then(|data| data.get("kubeconfig")).map(|bytes| &bytes.0[..]);
@@ -164,8 +167,8 @@ impl Planes {
             .map_err(|e| convert(&e))?;
         let client = Client::try_from(config)?;
         *self.deployed.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
-            Some((version, client.clone()));
-        Ok(client)
+            Some((version.clone(), client.clone()));
+        Ok((version, client))
     }
 }
 

@@ -29,6 +29,15 @@ impl Raw {
         self.send(Method::GET, path, None, None).await
     }
 
+    /// Reads an object or a collection in one of several representations.
+    pub async fn get_accepting(&self, path: &str, accept: &str) -> Result<Value, kube::Error> {
+        let request = Request::get(format!("{}{path}", self.prefix))
+            .header(http::header::ACCEPT, accept)
+            .body(Vec::new())
+            .map_err(kube::Error::HttpError)?;
+        self.client.request::<Value>(request).await
+    }
+
     /// Creates an object, or calls a subresource.
     pub async fn post(&self, path: &str, body: &Value) -> Result<Value, kube::Error> {
         self.send(Method::POST, path, None, Some(body)).await

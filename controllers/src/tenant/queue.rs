@@ -1,0 +1,243 @@
+//! A queue of keys: each is there once, is worked on by one worker at a time, and waits longer after each failure.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::future::Future;
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::Error;
+
+/// The first wait after a failure.
+const FIRST: Duration = Duration::from_millis(100);
+/// The longest.
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// What to do about a key that was worked on.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Nothing.
+    Done,
+    /// Look again, that is all.
+    After(Duration),
+}
+
+/// Works on keys.
+pub trait Worker: Send + Sync + 'static {
+    /// What identifies a piece of work.
+    type Key: Clone + Eq + Hash + Send + Sync + std::fmt::Debug + 'static;
+
+    /// The name in logs.
+    const NAME: &'static str;
+
+    /// The queue of this worker.
+    fn queue(&self) -> &Queue<Self::Key>;
+
+    /// Works on one key.
+    fn reconcile(&self, key: Self::Key) -> impl Future<Output = Result<Next, Error>> + Send;
+}
+
+struct State<K> {
+    ready: VecDeque<K>,
+    /// In `ready`.
+    queued: HashSet<K>,
+    running: HashSet<K>,
+    /// Came again while running.
+    again: HashSet<K>,
+    delayed: BTreeMap<Instant, Vec<K>>,
+    failures: HashMap<K, u32>,
+}
+
+/// A queue of keys.
+pub struct Queue<K> {
+    state: Mutex<State<K>>,
+    changed: Notify,
+}
+
+impl<K> Default for Queue<K> {
+    fn default() -> Self {
+        Self {
+            state: Mutex::new(State {
+                ready: VecDeque::new(),
+                queued: HashSet::new(),
+                running: HashSet::new(),
+                again: HashSet::new(),
+                delayed: BTreeMap::new(),
+                failures: HashMap::new(),
+            }),
+            changed: Notify::new(),
+        }
+    }
+}
+
+impl<K: Clone + Eq + Hash> Queue<K> {
+    fn lock(&self) -> MutexGuard<'_, State<K>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a key, to be worked on as soon as possible.
+    pub fn add(&self, key: K) {
+        let mut state = self.lock();
+        if state.running.contains(&key) {
+            state.again.insert(key);
+        } else if state.queued.insert(key.clone()) {
+            state.ready.push_back(key);
+            drop(state);
+            self.changed.notify_one();
+        }
+    }
+
+    /// Adds a key after a while.
+    pub fn add_after(&self, key: K, wait: Duration) {
+        let at = Instant::now() + wait;
+        self.lock().delayed.entry(at).or_default().push(key);
+        self.changed.notify_one();
+    }
+
+    /// Takes a key that is due, or says when the next will be.
+    fn take(&self) -> Result<K, Option<Instant>> {
+        let mut state = self.lock();
+        let now = Instant::now();
+        while let Some(entry) = state.delayed.first_entry() {
+            if *entry.key() > now {
+                break;
+            }
+            for key in entry.remove() {
+                if state.running.contains(&key) {
+                    state.again.insert(key);
+                } else if state.queued.insert(key.clone()) {
+                    state.ready.push_back(key);
+                }
+            }
+        }
+        match state.ready.pop_front() {
+            Some(key) => {
+                state.queued.remove(&key);
+                state.running.insert(key.clone());
+                if !state.ready.is_empty() {
+                    drop(state);
+                    self.changed.notify_one();
+                }
+                Ok(key)
+            }
+            None => {
+                if state.running.is_empty() && state.queued.is_empty() && state.failures.is_empty() {
+                    // After a burst the room it took is given back.
+                    state.ready.shrink_to(64);
+                    state.queued.shrink_to(64);
+                    state.running.shrink_to(64);
+                    state.again.shrink_to(64);
+                    state.failures.shrink_to(64);
+                }
+                Err(state.delayed.first_key_value().map(|(at, _)| *at))
+            }
+        }
+    }
+
+    /// Waits for a key that is due.
+    async fn next(&self) -> K {
+        loop {
+            match self.take() {
+                Ok(key) => return key,
+                Err(None) => self.changed.notified().await,
+                Err(Some(at)) => {
+                    tokio::select! {
+                        () = self.changed.notified() => {}
+                        () = tokio::time::sleep_until(at) => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// Notes the end of the work on a key. Answers the wait that a failure brought.
+    fn finished(&self, key: &K, failed: bool) -> Option<Duration> {
+        let mut state = self.lock();
+        state.running.remove(key);
+        let again = state.again.remove(key);
+        let wait = if failed {
+            let count = state.failures.entry(key.clone()).or_insert(0);
+            let wait = FIRST.saturating_mul(1 << (*count).min(16)).min(LONGEST);
+            *count = count.saturating_add(1);
+            Some(wait)
+        } else {
+            state.failures.remove(key);
+            None
+        };
+        drop(state);
+        match wait {
+            Some(wait) => self.add_after(key.clone(), wait),
+            None if again => self.add(key.clone()),
+            None => {}
+        }
+        wait
+    }
+}
+
+/// Works on the queue of a worker until `shutdown`, on so many keys at once.
+pub async fn work<W: Worker>(worker: Arc<W>, concurrency: usize, shutdown: &CancellationToken) {
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..concurrency.max(1) {
+        let (worker, shutdown) = (worker.clone(), shutdown.clone());
+        tasks.spawn(async move {
+            loop {
+                let key = tokio::select! {
+                    () = shutdown.cancelled() => return,
+                    key = worker.queue().next() => key,
+                };
+                let result = worker.reconcile(key.clone()).await;
+                let wait = worker.queue().finished(&key, result.is_err());
+                match result {
+                    Ok(Next::Done) => {}
+                    Ok(Next::After(wait)) => worker.queue().add_after(key, wait),
+                    Err(error) => {
+                        tracing::warn!(worker = W::NAME, ?key, %error, ?wait, "could not reconcile");
+                    }
+                }
+            }
+        });
+    }
+    while let Some(result) = tasks.join_next().await {
+        if let Err(error) = result {
+            tracing::error!(worker = W::NAME, %error, "a worker ended");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_is_there_once_and_comes_again_when_it_was_added_while_running() {
+        let queue = Queue::default();
+        queue.add(1);
+        queue.add(1);
+        queue.add(2);
+        assert_eq!(queue.take(), Ok(1));
+        queue.add(1);
+        assert_eq!(queue.take(), Ok(2));
+        assert_eq!(queue.take(), Err(None));
+        queue.finished(&1, false);
+        assert_eq!(queue.take(), Ok(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn failures_wait_longer_and_longer() {
+        let queue = Queue::default();
+        queue.add(1);
+        let mut waits = Vec::new();
+        for _ in 0..3 {
+            let key = queue.next().await;
+            waits.push(queue.finished(&key, true).unwrap());
+        }
+        assert_eq!(waits, [FIRST, FIRST * 2, FIRST * 4]);
+        assert_eq!(queue.next().await, 1);
+        queue.finished(&1, false);
+        assert!(queue.lock().failures.is_empty());
+    }
+}
