@@ -133,6 +133,11 @@ impl Authenticator {
         &self.tokens
     }
 
+    /// Whether a token is one of the file: root's, whatever the control plane.
+    pub fn has_static(&self, token: &str) -> bool {
+        self.static_tokens.find(token.trim()).is_some()
+    }
+
     /// Who it is; `Ok(None)` when nothing was presented, an error when what was presented is not good. A bad
     /// certificate beside a good token is forgiven, as upstream does.
     pub async fn authenticate(&self, credentials: &Credentials<'_>) -> Result<Option<Identity>, AuthnError> {

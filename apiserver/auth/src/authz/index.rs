@@ -218,27 +218,24 @@ impl Found<'_> {
 }
 
 impl RbacIndex {
-    /// An index of these objects. An object that cannot be read is an error, with its name.
+    /// An index of these objects. A role that cannot be read grants nothing, and is told in the log.
     pub fn build<'a>(
         roles: impl IntoIterator<Item = &'a Value>,
         role_bindings: impl IntoIterator<Item = &'a Value>,
         cluster_roles: impl IntoIterator<Item = &'a Value>,
         cluster_role_bindings: impl IntoIterator<Item = &'a Value>,
-    ) -> Result<Self, String> {
+    ) -> Self {
         let mut index = Self::default();
-        for role in roles {
-            index.apply_event(RbacKind::Role, RbacEvent::Set(role))?;
-        }
-        for binding in role_bindings {
-            index.apply_event(RbacKind::RoleBinding, RbacEvent::Set(binding))?;
-        }
-        for role in cluster_roles {
-            index.apply_event(RbacKind::ClusterRole, RbacEvent::Set(role))?;
-        }
-        for binding in cluster_role_bindings {
-            index.apply_event(RbacKind::ClusterRoleBinding, RbacEvent::Set(binding))?;
-        }
-        Ok(index)
+        let mut set = |kind, object| {
+            if let Err(error) = index.apply_event(kind, RbacEvent::Set(object)) {
+                tracing::warn!(?kind, error, "a role cannot be read and grants nothing");
+            }
+        };
+        roles.into_iter().for_each(|role| set(RbacKind::Role, role));
+        role_bindings.into_iter().for_each(|binding| set(RbacKind::RoleBinding, binding));
+        cluster_roles.into_iter().for_each(|role| set(RbacKind::ClusterRole, role));
+        cluster_role_bindings.into_iter().for_each(|binding| set(RbacKind::ClusterRoleBinding, binding));
+        index
     }
 
     /// An empty overlay of what is shared.

@@ -213,7 +213,7 @@ impl<'a> Authorizer<'a> {
         let rules = self
             .rbac
             .role_rules(role, role_namespace)
-            .map_err(|missing| Status::not_found(&GroupResource::new(RBAC_GROUP, missing), &role.name))?;
+            .map_err(|_| Status::not_found(&GroupResource::new(RBAC_GROUP, resource), &role.name))?;
         self.confirm_no_escalation(user, namespace, &rules).map_err(forbidden)
     }
 

@@ -15,7 +15,6 @@ fn named(resource: &str, name: &str) -> Value {
 
 fn index() -> RbacIndex {
     RbacIndex::build(&of("roles"), &of("rolebindings"), &of("clusterroles"), &of("clusterrolebindings"))
-        .unwrap()
 }
 
 #[test]
