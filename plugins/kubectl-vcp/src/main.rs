@@ -1,3 +1,10 @@
-//! kubectl-vcp.
+//! `kubectl vcp`: virtual control planes.
 
-fn main() {}
+mod args;
+mod commands;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    kplane_plugin_common::program::run("vcp", |cli, command| Box::pin(commands::run(cli, command)))
+}
