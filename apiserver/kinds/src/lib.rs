@@ -13,6 +13,7 @@ pub mod check;
 mod common;
 mod core;
 pub mod def;
+mod groups;
 mod podspec;
 mod print;
 mod rules;
@@ -21,9 +22,10 @@ pub mod table;
 pub mod tenancy;
 mod val;
 
-/// What the server does for a kind beyond its hooks: the allocation of addresses and ports.
+/// What the server does for a kind beyond its hooks: the allocation of addresses and ports, who asked for a certificate.
 pub mod allocate {
     pub use crate::core::services::{needs_cluster_ip, needs_node_ports, set_ip_families};
+    pub use crate::groups::certificates::set_requestor;
 }
 
 pub use check::NameRule;

@@ -104,6 +104,11 @@ impl Strategy for Namespaces {
         errors
     }
 
+    /// Its contents go first.
+    fn holds_deletion(&self, object: &Value) -> bool {
+        object.get("spec").is_some_and(|spec| !crate::val::items(spec, "finalizers").is_empty())
+    }
+
     fn begin_deletion(&self, object: &mut Value) {
         if let Some(status) = map_mut(object, "status") {
             status.insert("phase".into(), "Terminating".into());

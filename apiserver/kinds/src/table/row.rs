@@ -57,6 +57,7 @@ pub(super) struct Row {
     fields: &'static [&'static str],
     ttl_seconds: u64,
     stored_as: Option<(&'static str, &'static str)>,
+    deprecation: Option<&'static str>,
     root_only: bool,
     schema: Option<fn() -> Schema>,
     strategy: fn() -> Arc<dyn Strategy>,
@@ -89,6 +90,7 @@ pub(super) const fn namespaced(
         fields: &[],
         ttl_seconds: 0,
         stored_as: None,
+        deprecation: None,
         root_only: false,
         schema: None,
         strategy: plain,
@@ -159,6 +161,12 @@ impl Row {
         self
     }
 
+    /// Warned about with each answer.
+    pub(super) const fn deprecated(mut self, warning: &'static str) -> Self {
+        self.deprecation = Some(warning);
+        self
+    }
+
     /// A kind of our own: root's alone, with a schema given here.
     pub(super) const fn ours(mut self, schema: fn() -> Schema) -> Self {
         self.root_only = true;
@@ -187,7 +195,7 @@ impl Row {
                     served: true,
                     columns,
                     selectable_fields: self.fields.iter().map(|f| (*f).into()).collect(),
-                    deprecation: None,
+                    deprecation: self.deprecation.map(Into::into),
                     schema,
                 }
             })

@@ -5,6 +5,11 @@ use std::sync::Arc;
 use super::columns as col;
 use super::row::{Row, SCALE, STATUS, Sub, cluster, namespaced, other, own};
 use crate::def::Verbs;
+use crate::groups::simple::{self, PLAIN, Simple, WITH_STATUS};
+use crate::groups::{
+    admission, apiservices, autoscaling, certificates, coordination, crds, devices, discovery, flowcontrol,
+    ingresses, network, policies, policy, rbac, scheduling, storage,
+};
 use crate::tenancy;
 use crate::{apps, batch, core};
 
@@ -97,9 +102,11 @@ const EVENT_SECONDS: u64 = 3600;
 pub(super) const ROWS: &[Row] = &[
     namespaced("", V1, "Binding", "bindings").verbs(CREATE),
     cluster("", V1, "ComponentStatus", "componentstatuses")
+        .with(|| Arc::new(Simple { cells: simple::component, age: false, ..PLAIN }))
         .short(&["cs"])
         .verbs(READ)
-        .columns(col::COMPONENT_STATUS),
+        .columns(col::COMPONENT_STATUS)
+        .deprecated("v1 ComponentStatus is deprecated in v1.19+"),
     namespaced("", V1, "ConfigMap", "configmaps")
         .with(|| Arc::new(core::config::ConfigMaps))
         .short(&["cm"])
@@ -107,7 +114,8 @@ pub(super) const ROWS: &[Row] = &[
     namespaced("", V1, "Endpoints", "endpoints")
         .with(|| Arc::new(core::endpoints::EndpointsKind))
         .short(&["ep"])
-        .columns(col::ENDPOINTS),
+        .columns(col::ENDPOINTS)
+        .deprecated("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"),
     namespaced("", V1, "Event", "events")
         .with(|| Arc::new(core::events::Events { new: false }))
         .short(&["ev"])
@@ -179,6 +187,7 @@ pub(super) const ROWS: &[Row] = &[
         .columns(col::SERVICE)
         .fields(&["spec.clusterIP", "spec.type"]),
     cluster("apiregistration.k8s.io", V1, "APIService", "apiservices")
+        .with(|| Arc::new(apiservices::ApiServices))
         .categories(EXTENSIONS)
         .subs(STATUS_ONLY)
         .columns(col::API_SERVICE),
@@ -224,6 +233,7 @@ pub(super) const ROWS: &[Row] = &[
     cluster(AUTHZ, V1, "SelfSubjectRulesReview", "selfsubjectrulesreviews").verbs(CREATE),
     cluster(AUTHZ, V1, "SubjectAccessReview", "subjectaccessreviews").verbs(CREATE),
     namespaced("autoscaling", &["v2", "v1"], "HorizontalPodAutoscaler", "horizontalpodautoscalers")
+        .with(|| Arc::new(autoscaling::Autoscalers))
         .short(&["hpa"])
         .categories(ALL)
         .subs(STATUS_ONLY)
@@ -241,114 +251,170 @@ pub(super) const ROWS: &[Row] = &[
         .columns(col::JOB)
         .fields(&["status.successful"]),
     cluster(CERTIFICATES, V1, "CertificateSigningRequest", "certificatesigningrequests")
+        .with(|| Arc::new(certificates::SigningRequests))
         .short(&["csr"])
         .subs(&[own("approval", EDIT), STATUS])
         .columns(col::CERTIFICATE_SIGNING_REQUEST)
         .fields(&["spec.signerName"]),
     cluster(CERTIFICATES, &["v1beta1", "v1alpha1"], "ClusterTrustBundle", "clustertrustbundles")
+        .with(|| Arc::new(Simple { cells: simple::signer, age: false, ..PLAIN }))
         .columns(col::CLUSTER_TRUST_BUNDLE)
         .fields(&["spec.signerName"]),
     namespaced(CERTIFICATES, &["v1beta1"], "PodCertificateRequest", "podcertificaterequests")
+        .with(|| Arc::new(WITH_STATUS))
         .subs(STATUS_ONLY)
         .columns(col::NAME_AND_AGE)
         .fields(&["spec.signerName", "spec.podName", "spec.nodeName"]),
-    cluster(NETWORKING, V1, "IngressClass", "ingressclasses").columns(col::INGRESS_CLASS),
+    cluster(NETWORKING, V1, "IngressClass", "ingressclasses")
+        .with(|| Arc::new(ingresses::IngressClasses))
+        .columns(col::INGRESS_CLASS),
     namespaced(NETWORKING, V1, "Ingress", "ingresses")
+        .with(|| Arc::new(ingresses::Ingresses))
         .short(&["ing"])
         .subs(STATUS_ONLY)
         .columns(col::INGRESS),
     cluster(NETWORKING, &["v1", "v1beta1"], "IPAddress", "ipaddresses")
+        .with(|| Arc::new(network::IpAddresses))
         .short(&["ip"])
         .columns(col::IP_ADDRESS),
     namespaced(NETWORKING, V1, "NetworkPolicy", "networkpolicies")
+        .with(|| Arc::new(network::NetworkPolicies))
         .short(&["netpol"])
         .columns(col::NETWORK_POLICY),
     cluster(NETWORKING, &["v1", "v1beta1"], "ServiceCIDR", "servicecidrs")
+        .with(|| Arc::new(network::ServiceCidrs))
         .subs(STATUS_ONLY)
         .columns(col::SERVICE_CIDR),
     namespaced("policy", V1, "PodDisruptionBudget", "poddisruptionbudgets")
+        .with(|| Arc::new(policy::Budgets))
         .short(&["pdb"])
         .subs(STATUS_ONLY)
         .columns(col::POD_DISRUPTION_BUDGET),
-    cluster(RBAC, V1, "ClusterRoleBinding", "clusterrolebindings").columns(col::CLUSTER_ROLE_BINDING),
-    cluster(RBAC, V1, "ClusterRole", "clusterroles"),
-    namespaced(RBAC, V1, "RoleBinding", "rolebindings").columns(col::ROLE_BINDING),
-    namespaced(RBAC, V1, "Role", "roles"),
-    cluster(STORAGE, V1, "CSIDriver", "csidrivers").columns(col::CSI_DRIVER),
-    cluster(STORAGE, V1, "CSINode", "csinodes").columns(col::CSI_NODE),
-    namespaced(STORAGE, V1, "CSIStorageCapacity", "csistoragecapacities"),
-    cluster(STORAGE, V1, "StorageClass", "storageclasses").short(&["sc"]).columns(col::STORAGE_CLASS),
+    cluster(RBAC, V1, "ClusterRoleBinding", "clusterrolebindings")
+        .with(|| Arc::new(rbac::Bindings { namespaced: false }))
+        .columns(col::CLUSTER_ROLE_BINDING),
+    cluster(RBAC, V1, "ClusterRole", "clusterroles").with(|| Arc::new(rbac::Roles { namespaced: false })),
+    namespaced(RBAC, V1, "RoleBinding", "rolebindings")
+        .with(|| Arc::new(rbac::Bindings { namespaced: true }))
+        .columns(col::ROLE_BINDING),
+    namespaced(RBAC, V1, "Role", "roles").with(|| Arc::new(rbac::Roles { namespaced: true })),
+    cluster(STORAGE, V1, "CSIDriver", "csidrivers")
+        .with(|| Arc::new(storage::Drivers))
+        .columns(col::CSI_DRIVER),
+    cluster(STORAGE, V1, "CSINode", "csinodes").with(|| Arc::new(storage::Nodes)).columns(col::CSI_NODE),
+    namespaced(STORAGE, V1, "CSIStorageCapacity", "csistoragecapacities")
+        .with(|| Arc::new(storage::Capacities)),
+    cluster(STORAGE, V1, "StorageClass", "storageclasses")
+        .with(|| Arc::new(storage::StorageClasses))
+        .short(&["sc"])
+        .columns(col::STORAGE_CLASS),
     cluster(STORAGE, V1, "VolumeAttachment", "volumeattachments")
+        .with(|| Arc::new(storage::Attachments))
         .subs(STATUS_ONLY)
         .columns(col::VOLUME_ATTACHMENT),
     cluster(STORAGE, &["v1", "v1beta1"], "VolumeAttributesClass", "volumeattributesclasses")
+        .with(|| Arc::new(storage::AttributesClasses))
         .short(&["vac"])
         .columns(col::VOLUME_ATTRIBUTES_CLASS),
     cluster(ADMISSION, MUTATING, "MutatingAdmissionPolicy", "mutatingadmissionpolicies")
+        .with(|| Arc::new(policies::Policies { mutating: true }))
         .categories(EXTENSIONS)
         .stored_in("v1beta1")
         .columns(col::MUTATING_ADMISSION_POLICY),
     cluster(ADMISSION, MUTATING, "MutatingAdmissionPolicyBinding", "mutatingadmissionpolicybindings")
+        .with(|| Arc::new(policies::PolicyBindings { mutating: true }))
         .categories(EXTENSIONS)
         .stored_in("v1beta1")
         .columns(col::MUTATING_ADMISSION_POLICY_BINDING),
     cluster(ADMISSION, V1, "MutatingWebhookConfiguration", "mutatingwebhookconfigurations")
+        .with(|| Arc::new(admission::Webhooks { mutating: true }))
         .categories(EXTENSIONS)
         .columns(col::MUTATING_WEBHOOK_CONFIGURATION),
     cluster(ADMISSION, V1, "ValidatingAdmissionPolicy", "validatingadmissionpolicies")
+        .with(|| Arc::new(policies::Policies { mutating: false }))
         .categories(EXTENSIONS)
         .subs(STATUS_ONLY)
         .columns(col::VALIDATING_ADMISSION_POLICY),
     cluster(ADMISSION, V1, "ValidatingAdmissionPolicyBinding", "validatingadmissionpolicybindings")
+        .with(|| Arc::new(policies::PolicyBindings { mutating: false }))
         .categories(EXTENSIONS)
         .columns(col::VALIDATING_ADMISSION_POLICY_BINDING),
     cluster(ADMISSION, V1, "ValidatingWebhookConfiguration", "validatingwebhookconfigurations")
+        .with(|| Arc::new(admission::Webhooks { mutating: false }))
         .categories(EXTENSIONS)
         .columns(col::VALIDATING_WEBHOOK_CONFIGURATION),
     cluster("apiextensions.k8s.io", V1, "CustomResourceDefinition", "customresourcedefinitions")
+        .with(|| Arc::new(crds::Definitions))
         .short(&["crd", "crds"])
         .categories(EXTENSIONS)
         .hashed_as("v1beta1")
         .subs(STATUS_ONLY),
     namespaced(SCHEDULING, &["v1alpha2"], "PodGroup", "podgroups")
+        .with(|| Arc::new(WITH_STATUS))
         .subs(STATUS_ONLY)
         .columns(col::NAME_AND_AGE),
-    cluster(SCHEDULING, V1, "PriorityClass", "priorityclasses").short(&["pc"]).columns(col::PRIORITY_CLASS),
-    namespaced(SCHEDULING, &["v1alpha2"], "Workload", "workloads").columns(col::NAME_AND_AGE),
+    cluster(SCHEDULING, V1, "PriorityClass", "priorityclasses")
+        .with(|| Arc::new(scheduling::PriorityClasses))
+        .short(&["pc"])
+        .columns(col::PRIORITY_CLASS),
+    namespaced(SCHEDULING, &["v1alpha2"], "Workload", "workloads")
+        .with(|| Arc::new(Simple { generation: true, ..PLAIN }))
+        .columns(col::NAME_AND_AGE),
     namespaced("coordination.k8s.io", &["v1beta1", "v1alpha2"], "LeaseCandidate", "leasecandidates")
+        .with(|| Arc::new(Simple { cells: simple::lease_candidate, ..PLAIN }))
         .columns(col::LEASE_CANDIDATE),
-    namespaced("coordination.k8s.io", V1, "Lease", "leases").columns(col::LEASE),
-    cluster("node.k8s.io", V1, "RuntimeClass", "runtimeclasses").columns(col::RUNTIME_CLASS),
-    namespaced("discovery.k8s.io", V1, "EndpointSlice", "endpointslices").columns(col::ENDPOINT_SLICE),
-    cluster(RESOURCE, CLAIMS, "DeviceClass", "deviceclasses").columns(col::NAME_AND_AGE),
+    namespaced("coordination.k8s.io", V1, "Lease", "leases")
+        .with(|| Arc::new(coordination::Leases))
+        .columns(col::LEASE),
+    cluster("node.k8s.io", V1, "RuntimeClass", "runtimeclasses")
+        .with(|| Arc::new(scheduling::RuntimeClasses))
+        .columns(col::RUNTIME_CLASS),
+    namespaced("discovery.k8s.io", V1, "EndpointSlice", "endpointslices")
+        .with(|| Arc::new(discovery::EndpointSlices))
+        .columns(col::ENDPOINT_SLICE),
+    cluster(RESOURCE, CLAIMS, "DeviceClass", "deviceclasses")
+        .with(|| Arc::new(Simple { generation: true, ..PLAIN }))
+        .columns(col::NAME_AND_AGE),
     cluster(RESOURCE, &["v1beta2", "v1alpha3"], "DeviceTaintRule", "devicetaintrules")
+        .with(|| Arc::new(WITH_STATUS))
         .subs(STATUS_ONLY)
         .stored_in("v1alpha3")
         .columns(col::NAME_AND_AGE),
     namespaced(RESOURCE, CLAIMS, "ResourceClaim", "resourceclaims")
+        .with(|| Arc::new(devices::Claims { template: false }))
         .subs(STATUS_ONLY)
         .columns(col::RESOURCE_CLAIM),
     namespaced(RESOURCE, CLAIMS, "ResourceClaimTemplate", "resourceclaimtemplates")
+        .with(|| Arc::new(devices::Claims { template: true }))
         .columns(col::NAME_AND_AGE),
     cluster(RESOURCE, &["v1alpha3"], "ResourcePoolStatusRequest", "resourcepoolstatusrequests")
+        .with(|| Arc::new(WITH_STATUS))
         .subs(STATUS_ONLY)
         .columns(col::NAME_AND_AGE),
     cluster(RESOURCE, CLAIMS, "ResourceSlice", "resourceslices")
+        .with(|| Arc::new(devices::Slices))
         .columns(col::RESOURCE_SLICE)
         .fields(&["spec.nodeName", "spec.driver"]),
-    cluster(FLOW, V1, "FlowSchema", "flowschemas").subs(STATUS_ONLY).columns(col::FLOW_SCHEMA),
+    cluster(FLOW, V1, "FlowSchema", "flowschemas")
+        .with(|| Arc::new(flowcontrol::FlowSchemas))
+        .subs(STATUS_ONLY)
+        .columns(col::FLOW_SCHEMA),
     cluster(FLOW, V1, "PriorityLevelConfiguration", "prioritylevelconfigurations")
+        .with(|| Arc::new(flowcontrol::PriorityLevels))
         .subs(STATUS_ONLY)
         .columns(col::PRIORITY_LEVEL_CONFIGURATION),
     cluster("internal.apiserver.k8s.io", &["v1alpha1"], "StorageVersion", "storageversions")
+        .with(|| Arc::new(Simple { status: true, cells: simple::storage_version, ..PLAIN }))
         .subs(STATUS_ONLY)
         .columns(col::STORAGE_VERSION),
     cluster("storagemigration.k8s.io", &["v1beta1"], "StorageVersionMigration", "storageversionmigrations")
+        .with(|| Arc::new(WITH_STATUS))
         .subs(STATUS_ONLY)
         .columns(col::NAME_AND_AGE),
     cluster(tenancy::GROUP, &[tenancy::VERSION], "VirtualCluster", "virtualclusters")
+        .with(|| Arc::new(tenancy::VirtualClusters))
         .short(&["vc"])
-        .subs(STATUS_ONLY)
+        .subs(&[own("credentials", Verbs::CREATE), STATUS])
         .columns(col::VIRTUAL_CLUSTER)
         .ours(tenancy::virtual_cluster_schema),
 ];

@@ -1,9 +1,13 @@
 //! Our own group, `tenancy.kplane.dev`: root's record of a virtual control plane.
 
+mod strategy;
+
 use std::sync::Arc;
 
 use kplane_machinery::schema::{ListType, MapType, PatchStrategy, Property, Schema, SchemaLink, SchemaType};
 use serde_json::Value;
+
+pub use strategy::{DATA_FINALIZER, VirtualClusters};
 
 /// The group.
 pub const GROUP: &str = "tenancy.kplane.dev";

@@ -1,0 +1,85 @@
+//! What a `VirtualCluster` decides for itself.
+
+use kplane_machinery::field::{ErrorList, FieldError, Path};
+use kplane_machinery::object;
+use serde_json::{Value, json};
+
+use crate::check::NameRule;
+use crate::strategy::{Context, Strategy, keep_other_part};
+
+/// Names that mean something else in a path.
+const RESERVED: [&str; 3] = ["root", "management", "*"];
+/// Holds a record until its data is removed.
+pub const DATA_FINALIZER: &str = "tenancy.kplane.dev/data";
+
+/// The strategy.
+pub struct VirtualClusters;
+
+fn phase(virtual_cluster: &Value) -> &'static str {
+    if virtual_cluster["metadata"].get("deletionTimestamp").is_some() {
+        "Terminating"
+    } else if virtual_cluster["spec"]["detached"].as_bool() == Some(true) {
+        "Detached"
+    } else {
+        "Active"
+    }
+}
+
+impl Strategy for VirtualClusters {
+    fn default(&self, _version: &str, object: &mut Value) {
+        if let Some(fields) = object.as_object_mut() {
+            fields.entry("spec").or_insert_with(|| json!({}));
+            fields.entry("status").or_insert_with(|| json!({}));
+        }
+    }
+
+    fn prepare_create(&self, _cx: &Context<'_>, object: &mut Value) {
+        object["status"] = json!({"phase": phase(object)});
+        object::set_meta(object, "generation", Some(1.into()));
+        let mut finalizers = object["metadata"]["finalizers"].as_array().cloned().unwrap_or_default();
+        if !finalizers.iter().any(|f| f == DATA_FINALIZER) {
+            finalizers.push(DATA_FINALIZER.into());
+        }
+        object::set_meta(object, "finalizers", Some(finalizers.into()));
+    }
+
+    fn prepare_update(&self, cx: &Context<'_>, object: &mut Value, old: &Value) {
+        keep_other_part(cx, object, old);
+        // Where it is in its life follows from the rest.
+        object["status"]["phase"] = phase(object).into();
+    }
+
+    fn validate_create(&self, _cx: &Context<'_>, object: &Value) -> ErrorList {
+        let name = object::name(object);
+        if RESERVED.contains(&name) {
+            let path = Path::new("metadata").child("name");
+            return vec![FieldError::invalid_str(&path, name, "this name is reserved")];
+        }
+        Vec::new()
+    }
+
+    fn validate_update(&self, _cx: &Context<'_>, object: &Value, old: &Value) -> ErrorList {
+        // Whoever declared it may let go of it, and another may take what nobody holds.
+        let owner = |object: &Value| object["spec"]["owner"]["uid"].as_str().unwrap_or("").to_owned();
+        let (now, before) = (owner(object), owner(old));
+        let held = old["spec"]["detached"].as_bool() != Some(true);
+        if held && !before.is_empty() && now != before {
+            let path = Path::new("spec").child("owner");
+            let why = "belongs to another object; detach it first";
+            return vec![FieldError::invalid_str(&path.child("uid"), &now, why)];
+        }
+        Vec::new()
+    }
+
+    fn generation(&self, _cx: &Context<'_>, object: &Value, old: &Value) -> Option<bool> {
+        Some(object["spec"] != old["spec"])
+    }
+
+    fn name_rule(&self) -> NameRule {
+        NameRule::Label
+    }
+
+    fn begin_deletion(&self, object: &mut Value) {
+        object["status"]["phase"] = "Terminating".into();
+    }
+}
