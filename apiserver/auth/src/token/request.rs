@@ -135,9 +135,14 @@ impl ServiceAccountTokens {
             [("namespace", object::namespace(request), namespace), ("name", object::name(request), name)]
         {
             if !said.is_empty() && said != real {
-                return Err(Status::bad_request(format!(
-                    "the {what} of the provided object does not match the {what} sent on the request"
-                )));
+                let field = Path::new("metadata").child(what);
+                let why = format!("must match the service account {what} if specified");
+                let errors = vec![FieldError::invalid_str(&field, said, why)];
+                return Err(Status::invalid(
+                    &GroupKind::new("authentication.k8s.io", "TokenRequest"),
+                    name,
+                    &errors,
+                ));
             }
         }
         let asked = expiration(request)?;
@@ -163,7 +168,7 @@ impl ServiceAccountTokens {
             bind(&mut claims.kubernetes, bound, name, reader).await?;
         }
         let expires = claims.exp;
-        if asked == WARNED && audiences == [issuer] {
+        if asked == WARNED && claims.kubernetes.pod.is_some() && audiences == [issuer] {
             claims.kubernetes.warnafter = Some(claims.exp);
             claims.exp = now + EXTENDED;
         }
@@ -229,13 +234,18 @@ async fn bind(
         _ => {
             let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
             return Err(Status::bad_request(format!(
-                "cannot bind token for serviceaccount to object of type {group}/{version}, Kind={kind}"
+                "cannot bind token to object of type {group}/{version}, Kind={kind}"
             )));
         }
     };
     let found = reader.get("", resource, namespace, name).await?;
     let found = found.ok_or_else(|| Status::not_found(&GroupResource::new("", resource), name))?;
     let real = object::uid(&found);
+    if kind == "Pod" && object::str_at(&found, &["spec", "serviceAccountName"]) != account {
+        return Err(Status::bad_request(format!(
+            "cannot bind token for serviceaccount {account:?} to pod running with different serviceaccount name."
+        )));
+    }
     if !uid.is_empty() && uid != real {
         return Err(Status::conflict(
             &GroupResource::new("", kind),
@@ -251,11 +261,6 @@ async fn bind(
         "Secret" => claims.secret = object_of(name, real),
         "Node" => claims.node = object_of(name, real),
         _ => {
-            if object::str_at(&found, &["spec", "serviceAccountName"]) != account {
-                return Err(Status::bad_request(format!(
-                    "cannot bind token for serviceaccount {account:?} to pod running with different serviceaccount name."
-                )));
-            }
             claims.pod = object_of(name, real);
             let node = object::str_at(&found, &["spec", "nodeName"]);
             if !node.is_empty() {

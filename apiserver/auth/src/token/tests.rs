@@ -150,6 +150,10 @@ async fn requests_are_checked() {
          may not specify a duration less than 10 minutes"
     );
     assert_eq!(issue(json!({"expirationSeconds": (1_i64 << 32) + 1})).await.unwrap_err().code, 422);
+    let (account, request) = (account(), json!({"metadata": {"name": "other"}}));
+    let ask = IssueRequest { vcp_uid: "A", issuer: ISSUER, account: &account, request: &request, now: NOW };
+    let named = tokens().issue(ask, &objects()).await.unwrap_err();
+    assert!(named.message.ends_with("must match the service account name if specified"), "{named}");
     for (bound, code) in [
         (json!({"apiVersion": "v1", "kind": "Pod", "name": "none"}), 404),
         (json!({"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "another"}), 409),
@@ -161,7 +165,10 @@ async fn requests_are_checked() {
 
 #[tokio::test]
 async fn kubelets_ask_for_tokens_that_live_longer_and_warn() {
-    let response = issue(json!({"expirationSeconds": 3607})).await.unwrap();
+    let unbound = token(json!({"expirationSeconds": 3607})).await;
+    assert!(verify(&unbound, "A", ISSUER, NOW + 4000).await.is_err());
+    let bound = json!({"apiVersion": "v1", "kind": "Pod", "name": "p"});
+    let response = issue(json!({"expirationSeconds": 3607, "boundObjectRef": bound})).await.unwrap();
     let token = response["status"]["token"].as_str().unwrap();
     assert!(verify(token, "A", ISSUER, NOW + 300 * 24 * 3600).await.is_ok());
     assert_eq!(response["status"]["expirationTimestamp"], "2027-01-15T09:00:07Z");
