@@ -157,3 +157,58 @@ fn the_server_config_speaks_http2() {
     let config = server_config(open(dir.path()).resolver()).unwrap();
     assert_eq!(config.alpn_protocols[0], b"h2");
 }
+
+/// Moves bytes between the two ends until both are done with the handshake.
+fn shake(client: &mut rustls::ClientConnection, server: &mut rustls::ServerConnection) {
+    for _ in 0..10 {
+        let mut wire = Vec::new();
+        while client.wants_write() {
+            client.write_tls(&mut wire).unwrap();
+        }
+        let mut from = wire.as_slice();
+        while !from.is_empty() {
+            server.read_tls(&mut from).unwrap();
+            server.process_new_packets().unwrap();
+        }
+        let mut wire = Vec::new();
+        while server.wants_write() {
+            server.write_tls(&mut wire).unwrap();
+        }
+        let mut from = wire.as_slice();
+        while !from.is_empty() {
+            client.read_tls(&mut from).unwrap();
+            client.process_new_packets().unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_handshake_hands_over_even_a_certificate_that_is_not_trusted() {
+    use rustls::pki_types::PrivateKeyDer;
+    let (dir, other_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    // Handshakes know only the real time.
+    let now = kplane_machinery::time::Time::now().unix();
+    let pki = Pki::open(options(dir.path()), now).unwrap();
+    let other = Pki::open(options(other_dir.path()), now).unwrap();
+    let server = Arc::new(server_config(pki.resolver()).unwrap());
+    let trust = ClientTrust::new([pki.authority().certificate()]).unwrap();
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(pki.authority().certificate().clone()).unwrap();
+    for (from, name, trusted) in [(&pki, "localhost", true), (&other, "demo.example.test", false)] {
+        let issued = from.issue_client(None, "jane", &[], std::time::Duration::from_secs(60), now).unwrap();
+        let chain = certificates_of_pem(issued.certificate.as_bytes()).unwrap();
+        let key = PrivateKeyDer::from_pem_slice(issued.key.as_bytes()).unwrap();
+        let config = rustls::ClientConfig::builder_with_provider(tls::provider())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots.clone())
+            .with_client_auth_cert(chain, key)
+            .unwrap();
+        let mut client = rustls::ClientConnection::new(Arc::new(config), name.try_into().unwrap()).unwrap();
+        let mut accepted = rustls::ServerConnection::new(server.clone()).unwrap();
+        shake(&mut client, &mut accepted);
+        assert!(!accepted.is_handshaking() && !client.is_handshaking());
+        let verified = trust.verify(accepted.peer_certificates().unwrap(), now);
+        assert_eq!(verified.is_ok(), trusted, "{name}");
+    }
+}
