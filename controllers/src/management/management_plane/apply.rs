@@ -9,7 +9,7 @@ use kube::ResourceExt;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::build::{self, APISERVER, AUTHORITY_SECRET, ETCD, Object, PORT, SERVING_SECRET};
+use super::build::{self, APISERVER, ETCD, Object, PKI_SECRET, PORT, SERVING_SECRET};
 use super::certificates::{self, Pair};
 use super::validate::{Deployed, Store};
 use crate::Error;
@@ -144,16 +144,16 @@ async fn certificates(
     let lifetime = duration::parse(&spec.duration).ok_or_else(|| invalid(&spec.duration))?;
     let before = duration::parse(&spec.renew_before).ok_or_else(|| invalid(&spec.renew_before))?;
 
-    let authority = match stored(plane, raw, AUTHORITY_SECRET).await? {
+    let authority = match stored(plane, raw, PKI_SECRET).await? {
         // Nothing made by another authority would be trusted any more, so this one stays while it is there.
         Some(Stored { pair: Some(pair), .. }) => pair,
         Some(Stored { pair: None, .. }) => {
-            let message = format!("Secret {AUTHORITY_SECRET} holds no certificate and key");
+            let message = format!("Secret {PKI_SECRET} holds no certificate and key");
             return Err(Error::Convert { what: "the certificate authority", message });
         }
         None => {
             let made = certificates::authority(now)?;
-            write_pair(plane, raw, AUTHORITY_SECRET, &made, "", json!({})).await?;
+            write_authority(plane, raw, &made).await?;
             made
         }
     };
@@ -242,15 +242,39 @@ async fn stored(plane: &ManagementPlane, raw: &Raw, name: &str) -> Result<Option
         String::from_utf8(STANDARD.decode(encoded).ok()?).ok()
     };
     let annotation = |key: &str| secret.get("metadata")?.get("annotations")?.get(key)?.as_str();
+    let (certificate, key) = if name == PKI_SECRET { ("ca.crt", "ca.key") } else { ("tls.crt", "tls.key") };
     let pair = || {
         Some(Pair {
-            certificate: text("tls.crt")?,
-            key: text("tls.key")?,
+            certificate: text(certificate)?,
+            key: text(key)?,
             expires: annotation(EXPIRATION_ANNOTATION)?.parse().ok()?,
         })
     };
     let inputs = annotation(INPUTS_ANNOTATION).unwrap_or_default().to_owned();
     Ok(Some(Stored { pair: pair(), inputs }))
+}
+
+/// Writes the authority, with the secret from which the keys of service account tokens derive.
+async fn write_authority(plane: &ManagementPlane, raw: &Raw, authority: &Pair) -> Result<(), Error> {
+    let mut secret = [0; 32];
+    rustls::crypto::ring::default_provider().secure_random.fill(&mut secret).map_err(|_| Error::Convert {
+        what: "a secret",
+        message: "the system gave no random bytes".into(),
+    })?;
+    let data = json!({
+        "ca.crt": authority.certificate,
+        "ca.key": authority.key,
+        "plane.key": format!("{}\n", STANDARD.encode(secret)),
+    });
+    let annotations = json!({ EXPIRATION_ANNOTATION: authority.expires.to_string() });
+    let mut object = build::secret(plane, PKI_SECRET, data, annotations);
+    // Like etcd's volumes it outlives the ManagementPlane: without it nobody could use the data they hold.
+    if let Some(metadata) = object.value["metadata"].as_object_mut() {
+        metadata.remove("ownerReferences");
+    }
+    // Never over one that is there.
+    raw.post(&object.collection, &object.value).await?;
+    Ok(())
 }
 
 async fn write_pair(

@@ -12,10 +12,13 @@ pub const SELECTOR: &str = "app.kubernetes.io/part-of=kplane";
 pub const APISERVER: &str = "kplane-apiserver";
 /// The name of etcd's objects.
 pub const ETCD: &str = "kplane-etcd";
-/// The Secret of the certificate authority.
-pub const AUTHORITY_SECRET: &str = "kplane-apiserver-ca";
+/// The Secret of what all replicas of the API server must share: the certificate authority and the secret from which
+/// the keys of service account tokens derive. Its keys are the names of files in the server's data directory.
+pub const PKI_SECRET: &str = "kplane-apiserver-pki";
 /// The Secret of the serving certificate.
 pub const SERVING_SECRET: &str = "kplane-apiserver-tls";
+/// The data directory of the API server.
+const DATA_DIR: &str = "/var/lib/kplane";
 /// The port of the API server in its pods and at its Service.
 pub const PORT: u16 = 6443;
 /// etcd's image when none is named: the first with reliable progress notifications is 3.5.13.
@@ -245,17 +248,20 @@ fn apiserver_service(plane: &ManagementPlane) -> Object {
 
 /// The arguments of the API server.
 fn arguments(plane: &ManagementPlane, deployed: &Deployed) -> Vec<String> {
+    let namespace = &plane.spec.namespace;
     let mut arguments = vec![
         format!("--secure-port={PORT}"),
         "--bind-address=0.0.0.0".to_owned(),
+        // In token issuers, which must outlive a change of the exposure.
+        format!("--external-hostname={APISERVER}.{namespace}.svc"),
+        format!("--data-dir={DATA_DIR}"),
         "--tls-cert-file=/etc/kplane/tls/tls.crt".to_owned(),
         "--tls-private-key-file=/etc/kplane/tls/tls.key".to_owned(),
-        "--client-ca-file=/etc/kplane/ca/tls.crt".to_owned(),
-        "--client-ca-key-file=/etc/kplane/ca/tls.key".to_owned(),
+        // kplane-controllers runs them.
+        "--tenant-controllers=false".to_owned(),
     ];
     match &deployed.store {
         Store::Managed(_) => {
-            let namespace = &plane.spec.namespace;
             arguments.push("--storage=etcd".to_owned());
             arguments.push(format!("--etcd-servers=http://{ETCD}.{namespace}.svc:2379"));
         }
@@ -270,7 +276,6 @@ fn arguments(plane: &ManagementPlane, deployed: &Deployed) -> Vec<String> {
         }
         Store::File => {
             arguments.push("--storage=embedded".to_owned());
-            arguments.push("--data-dir=/var/lib/kplane".to_owned());
         }
     }
     arguments.extend(plane.spec.apiserver.extra_args.iter().cloned());
@@ -286,24 +291,27 @@ fn apiserver_deployment(
     let secret = |name: &str| json!({ "secretName": name, "defaultMode": 0o440 });
     let mut volumes = vec![
         json!({ "name": "tls", "secret": secret(SERVING_SECRET) }),
-        json!({ "name": "ca", "secret": secret(AUTHORITY_SECRET) }),
+        json!({ "name": "pki", "secret": secret(PKI_SECRET) }),
     ];
     let mut mounts = vec![
         json!({ "name": "tls", "mountPath": "/etc/kplane/tls", "readOnly": true }),
-        json!({ "name": "ca", "mountPath": "/etc/kplane/ca", "readOnly": true }),
+        json!({ "name": "data", "mountPath": DATA_DIR }),
     ];
+    // The server makes what is not in its data directory and reads what is.
+    mounts.extend(["ca.crt", "ca.key", "plane.key"].map(|file| {
+        json!({ "name": "pki", "mountPath": format!("{DATA_DIR}/{file}"), "subPath": file, "readOnly": true })
+    }));
     if let Store::External(etcd) = &deployed.store
         && let Some(reference) = &etcd.tls_secret_ref
     {
         volumes.push(json!({ "name": "etcd", "secret": secret(&reference.name) }));
         mounts.push(json!({ "name": "etcd", "mountPath": "/etc/kplane/etcd", "readOnly": true }));
     }
-    if deployed.store == Store::File {
-        volumes.push(
-            json!({ "name": "data", "persistentVolumeClaim": { "claimName": "kplane-apiserver-data" } }),
-        );
-        mounts.push(json!({ "name": "data", "mountPath": "/var/lib/kplane" }));
-    }
+    volumes.push(if deployed.store == Store::File {
+        json!({ "name": "data", "persistentVolumeClaim": { "claimName": "kplane-apiserver-data" } })
+    } else {
+        json!({ "name": "data", "emptyDir": {} })
+    });
     // Two processes must not open one file.
     let strategy = if deployed.store == Store::File { "Recreate" } else { "RollingUpdate" };
     Object::new(

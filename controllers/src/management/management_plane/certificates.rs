@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyPair, KeyUsagePurpose,
+    KeyPair, KeyUsagePurpose, SanType,
 };
 
 use crate::Error;
@@ -46,7 +46,7 @@ pub fn serving(
     sign(authority_key, params, "kplane-apiserver", None, lifetime, now)
 }
 
-/// Makes a client certificate.
+/// Makes a client certificate for root. The URI says so: without it the API server takes it for nobody's.
 pub fn client(
     authority_key: &str,
     user: &str,
@@ -55,6 +55,7 @@ pub fn client(
     now: jiff::Timestamp,
 ) -> Result<Pair, Error> {
     let mut params = CertificateParams::new(Vec::<String>::new())?;
+    params.subject_alt_names = vec![SanType::URI("kplane://root".try_into()?)];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
     sign(authority_key, params, user, Some(group), lifetime, now)
 }
@@ -88,7 +89,8 @@ fn authority_params(now: jiff::Timestamp) -> Result<(CertificateParams, jiff::Ti
     name.push(DnType::CommonName, "kplane-ca");
     params.distinguished_name = name;
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params.key_usages =
+        vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
     let expires = limit(&mut params, AUTHORITY_LIFETIME, now)?;
     Ok((params, expires))
 }
