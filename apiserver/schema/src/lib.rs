@@ -13,6 +13,7 @@ mod check;
 mod default;
 pub mod openapi;
 mod parse;
+pub mod proto;
 pub mod structural;
 mod table;
 mod validate;
