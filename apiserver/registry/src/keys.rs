@@ -384,7 +384,8 @@ mod tests {
                 let range = format!("{scope}{}", namespace_prefix(b));
                 prop_assert_eq!(within(&bytes, &range), id == other_id && key.resource == other.resource && a == b);
             }
-            prop_assert!(!within(&bytes, &format!("{}.meta/", keys.base())));
+            let meta = format!("{}.meta/", keys.base());
+            prop_assert!(!within(&bytes, &meta));
             if id != other_id || key != other {
                 prop_assert_ne!(bytes, keys.object(other_id, &other.resource, &other.rel()));
             }
