@@ -38,7 +38,9 @@ impl Strategy for FlowSchemas {
         let Some(fields) = object.as_object_mut() else { return };
         ensure(fields, "status");
         let Some(spec) = ensure(fields, "spec") else { return };
-        dflt(spec, "matchingPrecedence", 1000);
+        if spec.get("matchingPrecedence").and_then(Value::as_i64).unwrap_or(0) == 0 {
+            spec.insert("matchingPrecedence".into(), 1000.into());
+        }
         ensure(spec, "priorityLevelConfiguration");
     }
 

@@ -11,7 +11,11 @@ use crate::def::ResourceDef;
 /// Every built-in kind, by group in the order of [`group_order`] and by plural within it.
 pub fn builtin() -> &'static [Arc<ResourceDef>] {
     static TABLE: OnceLock<Vec<Arc<ResourceDef>>> = OnceLock::new();
-    TABLE.get_or_init(|| rows::ROWS.iter().map(|row| Arc::new(row.build())).collect())
+    TABLE.get_or_init(|| {
+        // The texts are large and wanted here alone.
+        let texts = kplane_schema::builtin().descriptions();
+        rows::ROWS.iter().map(|row| Arc::new(row.build(&texts))).collect()
+    })
 }
 
 /// The named groups in the order `/apis` lists them: the higher the priority of a group, the earlier. The core
@@ -69,6 +73,24 @@ mod tests {
         assert_eq!(resources.len(), 76 + 1);
         for def in builtin() {
             assert!(resources.contains(&def.storage_resource()));
+        }
+    }
+
+    #[test]
+    fn every_kind_has_a_schema_and_every_column_is_described() {
+        for def in builtin() {
+            for version in &def.versions {
+                assert!(!version.schema.properties.is_empty(), "{def:?} {} has no schema", version.name);
+                for column in &version.columns {
+                    let bare = &*def.kind == "RuntimeClass";
+                    assert!(
+                        bare || !column.description.is_empty(),
+                        "{def:?} {} {}",
+                        version.name,
+                        column.name
+                    );
+                }
+            }
         }
     }
 

@@ -6,6 +6,8 @@ use std::time::Duration;
 use kplane_machinery::schema::{Schema, SchemaLink};
 use kplane_machinery::{GroupResource, GroupVersionKind};
 
+use kplane_schema::Descriptions;
+
 use super::columns::Col;
 use crate::def::{Column, ResourceDef, ScalePaths, Scope, Subresource, Verbs, VersionDef};
 use crate::strategy::{Plain, Strategy};
@@ -180,7 +182,10 @@ impl Row {
     }
 
     /// The definition.
-    pub(super) fn build(&self) -> ResourceDef {
+    pub(super) fn build(&self, texts: &Descriptions) -> ResourceDef {
+        // What a version has no field for, such as Events of another group, is described as it is stored.
+        let stored =
+            schema_of(self.stored_as.map_or(self.group, |(group, _)| group), self.storage_version, self.kind);
         let versions = self
             .versions
             .iter()
@@ -189,7 +194,7 @@ impl Row {
                     Some(make) => make().into(),
                     None => schema_of(self.group, version, self.kind),
                 };
-                let columns = self.columns.iter().map(|c| column(c, &schema)).collect();
+                let columns = self.columns.iter().map(|c| column(c, &[&stored, &schema], texts)).collect();
                 VersionDef {
                     name: (*version).into(),
                     served: true,
@@ -239,13 +244,18 @@ fn subresource(sub: &Sub) -> Subresource {
 }
 
 /// The schema of a built-in kind; one that is not in the table admits anything and loses nothing.
-fn schema_of(_group: &str, _version: &str, _kind: &str) -> SchemaLink {
-    Schema { preserve_unknown: true, ..Schema::default() }.into()
+fn schema_of(group: &str, version: &str, kind: &str) -> SchemaLink {
+    kplane_schema::builtin()
+        .for_gvk(&GroupVersionKind::new(group, version, kind))
+        .unwrap_or_else(|| Schema { preserve_unknown: true, ..Schema::default() }.into())
 }
 
-fn column(col: &Col, schema: &SchemaLink) -> Column {
+fn column(col: &Col, schemas: &[&SchemaLink], texts: &Descriptions) -> Column {
     let description = match col.description.strip_prefix('=') {
-        Some(path) => field_description(schema, path),
+        Some(path) => {
+            let found = schemas.iter().find_map(|schema| field_description(schema, path, texts));
+            found.unwrap_or_default().into()
+        }
         None => col.description.into(),
     };
     Column {
@@ -258,25 +268,24 @@ fn column(col: &Col, schema: &SchemaLink) -> Column {
     }
 }
 
-/// What the schema says about the field at a path; empty when it is not there.
-fn field_description(schema: &SchemaLink, path: &str) -> Arc<str> {
+/// What the schema says about the field at a path.
+fn field_description(schema: &SchemaLink, path: &str, texts: &Descriptions) -> Option<String> {
     let mut at: SchemaLink = schema.clone();
-    let mut description: Arc<str> = "".into();
+    let mut found = None;
     for name in path.split('.') {
         let next = {
             let mut here: &SchemaLink = &at;
-            while let Some(items) = &here.items {
+            while let Some(items) = here.items.as_ref().or(here.additional.as_ref()) {
                 here = items;
             }
-            match here.property(name) {
-                Some(property) => {
-                    description = property.description.clone();
-                    property.schema.clone()
-                }
-                None => return "".into(),
-            }
+            let property = here.property(name)?;
+            found = match &here.type_name {
+                Some(of) => texts.of_field(of, name),
+                None => Some(property.description.to_string()),
+            };
+            property.schema.clone()
         };
         at = next;
     }
-    description
+    found
 }

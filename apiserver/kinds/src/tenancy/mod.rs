@@ -50,6 +50,16 @@ fn list_of(items: Schema) -> Schema {
     Schema { schema_type: SchemaType::Array, items: Some(SchemaLink::from(items)), ..Schema::default() }
 }
 
+/// `metadata`, as every object has it.
+fn metadata() -> Property {
+    let open = Schema { schema_type: SchemaType::Object, preserve_unknown: true, ..Schema::default() };
+    let mut metadata = property("metadata", open, "Standard object's metadata.");
+    if let Some(schema) = kplane_schema::builtin().get("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta") {
+        metadata.schema = schema;
+    }
+    metadata
+}
+
 /// The shape of a `VirtualCluster`. Its `metadata` is that of every object and is not described here.
 pub fn virtual_cluster_schema() -> Schema {
     let mut policy = text(
@@ -118,11 +128,7 @@ pub fn virtual_cluster_schema() -> Schema {
         vec![
             text("apiVersion", "The versioned schema of this representation of the object."),
             text("kind", "The REST resource this object represents."),
-            property(
-                "metadata",
-                Schema { schema_type: SchemaType::Object, preserve_unknown: true, ..Schema::default() },
-                "Standard object's metadata.",
-            ),
+            metadata(),
             property("spec", spec, "What is wanted of the control plane."),
             property("status", status, "What is known of the control plane."),
         ],
