@@ -81,3 +81,18 @@ async fn nobody_at_the_endpoint_is_unavailable() {
     let error = EtcdStore::connect(options).await.unwrap_err();
     assert!(error.is_retriable(), "{error:?}");
 }
+
+/// A member that is down does not make requests fail while another one serves.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_endpoint_does_no_harm() {
+    let server = EtcdServer::start().await;
+    let endpoints = ["http://127.0.0.1:1".to_owned(), server.endpoint()];
+    let store = EtcdStore::connect(EtcdOptions::new(endpoints)).await.unwrap();
+    let mut watch = store.watch(WatchRequest::prefix("/")).await.unwrap();
+    for _ in 0..100 {
+        let revision = store.put(Bytes::from("/a"), Bytes::from("1")).await.unwrap();
+        let kv = store.get(b"/a", None).await.unwrap().kv.unwrap();
+        assert_eq!(kv.mod_revision, revision);
+        assert_eq!(seen(&mut watch).await.0, revision);
+    }
+}

@@ -52,7 +52,7 @@ pub struct EmbeddedOptions {
 
 impl Default for EmbeddedOptions {
     fn default() -> Self {
-        EmbeddedOptions { cache_bytes: 8 << 20, quick_repair: false }
+        EmbeddedOptions { cache_bytes: 2 << 20, quick_repair: false }
     }
 }
 

@@ -13,6 +13,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use etcd_client::proto::PbRangeResponse;
 use etcd_client::{
     Certificate, Client, ConnectOptions, GetOptions, Identity, KvClient, TlsOptions, WatchOptions,
 };
@@ -33,6 +34,9 @@ const FIRST_PAGE: usize = 500;
 const LARGEST_PAGE: usize = 10_000;
 /// How often a range without a revision is begun again when compaction overtakes it.
 const RANGE_ATTEMPTS: usize = 5;
+/// How often a request that was not done is made, and the first pause, which doubles.
+const ATTEMPTS: usize = 5;
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
 /// Any key serves to ask for the current revision.
 const PROBE: &[u8] = b"\0";
 
@@ -156,17 +160,41 @@ impl EtcdStore {
         }
     }
 
-    /// Waits for an answer, not too long.
-    async fn call<T>(
-        &self,
-        kind: Kind,
-        request: impl Future<Output = Result<T, etcd_client::Error>>,
-    ) -> Result<T> {
+    /// Waits for an answer, not too long. What surely was not done is tried again, since another
+    /// member may do it.
+    async fn call<T, F>(&self, kind: Kind, mut request: impl FnMut() -> F) -> Result<T>
+    where
+        F: Future<Output = Result<T, etcd_client::Error>>,
+    {
         self.check_open()?;
-        match tokio::time::timeout(self.options.request_timeout, request).await {
-            Ok(answer) => answer.map_err(|error| errors::map(error, kind)),
+        let attempts = async {
+            let mut pause = FIRST_PAUSE;
+            let mut left = ATTEMPTS;
+            loop {
+                left -= 1;
+                match request().await.map_err(|error| errors::map(error, kind)) {
+                    Err(error) if left > 0 && error.is_retriable() && !errors::is_lost_lease(&error) => {
+                        tokio::time::sleep(pause).await;
+                        pause *= 2;
+                    }
+                    answer => return answer,
+                }
+            }
+        };
+        match tokio::time::timeout(self.options.request_timeout, attempts).await {
+            Ok(answer) => answer,
             Err(_) => Err(kind.unanswered("etcd did not answer in time".into())),
         }
+    }
+
+    /// One read of a key or a range.
+    async fn read(&self, key: &[u8], options: GetOptions) -> Result<PbRangeResponse> {
+        let got = self.call(Kind::Read, || {
+            let mut kv = self.kv.clone();
+            let options = options.clone();
+            async move { kv.get(key, Some(options)).await }
+        });
+        Ok(got.await?.0)
     }
 
     /// Completes an error about revisions with what etcd did not say.
@@ -186,9 +214,9 @@ impl EtcdStore {
 
     /// The oldest revision that can be read; only a watch that asks for an older one is told.
     async fn compact_revision(&self) -> Result<Revision> {
-        let mut watches = self.watches.watch_client();
-        let options = WatchOptions::new().with_start_revision(1);
-        self.call(Kind::Read, async {
+        self.call(Kind::Read, || async {
+            let mut watches = self.watches.watch_client();
+            let options = WatchOptions::new().with_start_revision(1);
             let mut stream = watches.watch(PROBE, Some(options)).await?;
             while let Some(response) = stream.message().await? {
                 if response.compact_revision() > 0 {
@@ -209,7 +237,7 @@ impl EtcdStore {
         start: &[u8],
         revision: Option<Revision>,
         limit: usize,
-    ) -> Result<etcd_client::GetResponse> {
+    ) -> Result<PbRangeResponse> {
         let mut options =
             GetOptions::new().with_range(convert::range_end(&request.end)).with_limit(limit as i64);
         if let Some(revision) = revision {
@@ -221,9 +249,7 @@ impl EtcdStore {
         if request.count_only {
             options = options.with_count_only();
         }
-        let mut kv = self.kv.clone();
-        let start = convert::range_start(start);
-        self.call(Kind::Read, kv.get(start, Some(options))).await
+        self.read(&convert::range_start(start), options).await
     }
 
     /// Reads a range page by page, all at the revision of the first.
@@ -243,7 +269,7 @@ impl EtcdStore {
                     page = wanted / 4 + 1;
                     continue;
                 }
-                got => got?.0,
+                got => got?,
             };
             if first {
                 first = false;
@@ -272,10 +298,12 @@ impl Store for EtcdStore {
         if key.is_empty() {
             return Err(Error::Invalid("a key must not be empty".into()));
         }
-        let mut kv = self.kv.clone();
-        let options = at.map(|at| GetOptions::new().with_revision(at as i64));
-        let got = match self.call(Kind::Read, kv.get(key, options)).await {
-            Ok(got) => got.0,
+        let mut options = GetOptions::new();
+        if let Some(at) = at {
+            options = options.with_revision(at as i64);
+        }
+        let got = match self.read(key, options).await {
+            Ok(got) => got,
             Err(error) => return Err(self.explain(error, at).await),
         };
         Ok(GetResponse {
@@ -314,8 +342,12 @@ impl Store for EtcdStore {
             let request = tokio::time::timeout(self.options.request_timeout, granting)
                 .await
                 .map_err(|_| Error::Unavailable("etcd did not grant a lease in time".into()))??;
-            let mut kv = self.kv.clone();
-            match self.call(kind, kv.txn(request)).await {
+            let answer = self.call(kind, || {
+                let mut kv = self.kv.clone();
+                let request = request.clone();
+                async move { kv.txn(request).await }
+            });
+            match answer.await {
                 Ok(response) => return convert::txn_response(&txn, response),
                 Err(error) if errors::is_lost_lease(&error) => {
                     self.leases.forget(&used);
@@ -339,24 +371,28 @@ impl Store for EtcdStore {
     }
 
     async fn compact(&self, revision: Revision) -> Result<()> {
-        let mut kv = self.kv.clone();
-        match self.call(Kind::Write, kv.compact(revision as i64, None)).await {
+        let answer = self.call(Kind::Write, || {
+            let mut kv = self.kv.clone();
+            async move { kv.compact(revision as i64, None).await }
+        });
+        match answer.await {
             Ok(_) => Ok(()),
             Err(error) => Err(self.explain(error, Some(revision)).await),
         }
     }
 
     async fn current_revision(&self) -> Result<Revision> {
-        let mut kv = self.kv.clone();
-        let options = GetOptions::new().with_count_only();
-        let got = self.call(Kind::Read, kv.get(PROBE, Some(options))).await?;
-        convert::revision(got.0.header.as_ref())
+        let got = self.read(PROBE, GetOptions::new().with_count_only());
+        convert::revision(got.await?.header.as_ref())
     }
 
     async fn status(&self) -> Result<StoreStatus> {
         let revision = self.current_revision().await?;
-        let mut client = self.client.maintenance_client();
-        let status = self.call(Kind::Read, client.status()).await?;
+        let status = self.call(Kind::Read, || {
+            let mut client = self.client.maintenance_client();
+            async move { client.status().await }
+        });
+        let status = status.await?;
         Ok(StoreStatus {
             backend: format!("etcd {}", status.version()),
             revision,
