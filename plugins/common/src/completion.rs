@@ -133,8 +133,11 @@ fn for_words(command: &Command, words: &[String]) -> Proposal {
         let flags = at.get_arguments().filter(|arg| !arg.is_hide_set()).filter_map(Arg::get_long);
         return Proposal { candidates: flags.map(|flag| format!("--{flag}")).collect(), ..nothing() };
     }
-    let subcommands: Vec<String> =
-        at.get_subcommands().filter(|sub| !sub.is_hide_set()).map(|sub| sub.get_name().to_owned()).collect();
+    let subcommands: Vec<String> = at
+        .get_subcommands()
+        .filter(|sub| !sub.is_hide_set() && sub.get_name() != "help")
+        .map(|sub| sub.get_name().to_owned())
+        .collect();
     if !subcommands.is_empty() {
         return Proposal { candidates: subcommands, ..nothing() };
     }

@@ -190,8 +190,9 @@ mod tests {
 
     #[test]
     fn a_partial_profile_loses_no_default() {
-        let settings = settings(Overrides::default(), &[], "profiles: {default: {namespace: n}}").unwrap();
-        assert_eq!(settings.namespace, "n");
+        let settings =
+            settings(Overrides::default(), &[], "profiles: {default: {namespace: other}}").unwrap();
+        assert_eq!(settings.namespace, "other");
         assert_eq!(settings.provider_context(), "kplane-management");
     }
 

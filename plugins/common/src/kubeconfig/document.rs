@@ -215,14 +215,14 @@ mod tests {
     #[test]
     fn what_is_unknown_is_kept() {
         let text = "apiVersion: v1\nkind: Config\npreferences: {colors: true}\nx-own: [1, {a: b}]\n\
-                    clusters:\n- name: c\n  cluster: {server: https://c, weird: 1}\n  x: y\n\
+                    clusters:\n- name: c\n  cluster: {server: https://c, weird: 1}\n  x: z\n\
                     users:\n- name: u\n  user: {exec: {command: aws, args: [\"1\", \"on\"]}}\ncontexts: null\n";
         let mut document = parse(text);
         document.set(Section::Clusters, "kplane-demo", &json!({"server": "https://d"}));
         let again = parse(&document.render().unwrap());
         assert_eq!(again.value["preferences"], json!({"colors": true}));
         assert_eq!(again.value["x-own"], json!([1, {"a": "b"}]));
-        assert_eq!(again.entries(Section::Clusters)[0]["x"], "y");
+        assert_eq!(again.entries(Section::Clusters)[0]["x"], "z");
         assert_eq!(again.body(Section::Users, "u").unwrap()["exec"]["args"], json!(["1", "on"]));
         assert_eq!(again.body(Section::Clusters, "kplane-demo").unwrap()["server"], "https://d");
     }
