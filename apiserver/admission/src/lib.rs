@@ -1,1 +1,101 @@
-//! kplane-admission.
+//! Admission: what is decided of a write beyond its own content, after authorization and before it is stored.
+//!
+//! A [`Plugin`] may change an object (`mutate`), and then refuse it (`validate`); the [`Chain`] asks all of them, in
+//! upstream's order, for built-in kinds and custom resources alike. Plugins read other objects of the same control
+//! plane through a [`Reader`], so that none can reach into another.
+
+mod chain;
+mod namespace_lifecycle;
+
+use async_trait::async_trait;
+use kplane_kinds::ResourceDef;
+use kplane_machinery::{GroupResource, Status};
+use serde_json::Value;
+
+pub use chain::Chain;
+pub use namespace_lifecycle::NamespaceLifecycle;
+
+/// What is being done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "upstream's names")]
+pub enum Operation {
+    Create,
+    Update,
+    Delete,
+    Connect,
+}
+
+impl Operation {
+    /// As webhooks and policies spell it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Create => "CREATE",
+            Self::Update => "UPDATE",
+            Self::Delete => "DELETE",
+            Self::Connect => "CONNECT",
+        }
+    }
+}
+
+/// Reads the objects of the control plane that the request is for, as fresh as a client's own reads.
+#[async_trait]
+pub trait Reader: Send + Sync {
+    /// One object in its storage version; `None` when there is none.
+    async fn get(
+        &self,
+        resource: &GroupResource,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<Value>, Status>;
+
+    /// All objects of a resource, in one namespace or (empty) in all.
+    async fn list(&self, resource: &GroupResource, namespace: &str) -> Result<Vec<Value>, Status>;
+}
+
+/// What a plugin may know of a write.
+pub struct Attributes<'a> {
+    /// What is being done.
+    pub operation: Operation,
+    /// The kind.
+    pub def: &'a ResourceDef,
+    /// The version of the objects.
+    pub version: &'a str,
+    /// The namespace; empty for cluster-scoped kinds.
+    pub namespace: &'a str,
+    /// The name; empty while it is yet to be generated.
+    pub name: &'a str,
+    /// The subresource; empty for the object itself.
+    pub subresource: &'a str,
+    /// The object before the write.
+    pub old: Option<&'a Value>,
+    /// Nothing will be stored.
+    pub dry_run: bool,
+    /// The user's name.
+    pub user: &'a str,
+    /// The user's groups.
+    pub groups: &'a [String],
+    /// Reads other objects.
+    pub reader: &'a dyn Reader,
+    /// Takes warnings for the client.
+    pub warn: &'a (dyn Fn(String) + Sync),
+}
+
+/// One decision.
+#[async_trait]
+pub trait Plugin: Send + Sync {
+    /// Its name, as `--enable-admission-plugins` takes it.
+    fn name(&self) -> &'static str;
+
+    /// Whether it has anything to say of such a write.
+    fn handles(&self, attributes: &Attributes<'_>) -> bool;
+
+    /// Changes the object, or refuses it.
+    async fn mutate(&self, _attributes: &Attributes<'_>, _object: &mut Value) -> Result<(), Status> {
+        Ok(())
+    }
+
+    /// Refuses the object as it would be stored; for a deletion the object that would go.
+    async fn validate(&self, _attributes: &Attributes<'_>, _object: &Value) -> Result<(), Status> {
+        Ok(())
+    }
+}

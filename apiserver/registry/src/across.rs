@@ -21,6 +21,8 @@ use crate::{Error, ObjectKey, ResourceKey, Stored, Vcp, VcpId};
 const VCPS: usize = 64;
 const OBJECTS: usize = 32;
 const DEFAULT_LIMIT: usize = 500;
+/// Stands for every resource where a `<group>/<resource>/` would: no resource has an empty one.
+const EVERYTHING: &str = "";
 
 /// Where a page ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,6 +75,8 @@ pub enum AcrossEvent {
         kind: EventKind,
         /// Whose the object is.
         vcp: Arc<Vcp>,
+        /// Its kind.
+        resource: ResourceKey,
         /// The object, as in [`crate::WatchItem`].
         object: Stored,
         /// The object before.
@@ -167,10 +171,11 @@ impl Registry {
         }
     }
 
-    /// Watches one resource over all VCPs, after a revision or from now on. The stream ends after its first error.
+    /// Watches one resource over all VCPs, or all resources, after a revision or from now on. The stream ends after its
+    /// first error.
     pub async fn watch_all(
         &self,
-        resource: &ResourceKey,
+        resource: Option<&ResourceKey>,
         from: Option<u64>,
     ) -> Result<impl Stream<Item = Result<AcrossEvent, Error>> + Send + use<>, Error> {
         let watching = WatchingAll::begin(&self.core, resource, from).await?;
@@ -251,12 +256,26 @@ impl Across {
         revision: u64,
     ) {
         let mut all = self.lock();
-        let Some(watchers) = all.get_mut(tail) else { return };
+        if !all.contains_key(tail) && !all.contains_key(EVERYTHING) {
+            return;
+        }
         // Of one that is closed nothing is shown.
         let Some(vcp) = directory.get(id) else { return };
-        let happened = happened(vcp, rel, event, revision);
+        let happened = happened(vcp, tail, rel, event, revision);
+        for tail in [tail, EVERYTHING] {
+            Self::tell(&mut all, tail, &happened, revision);
+        }
+    }
+
+    fn tell(
+        all: &mut HashMap<Box<str>, Vec<Watcher>>,
+        tail: &str,
+        happened: &Result<Option<AcrossEvent>, Error>,
+        revision: u64,
+    ) {
+        let Some(watchers) = all.get_mut(tail) else { return };
         watchers.retain(|watcher| {
-            let reason = match &happened {
+            let reason = match happened {
                 Ok(None) => return true,
                 Ok(Some(event)) => match watcher.events.try_send((revision, event.clone())) {
                     Ok(()) => return true,
@@ -275,8 +294,15 @@ impl Across {
     }
 }
 
-fn happened(vcp: Arc<Vcp>, rel: &str, event: &Event, revision: u64) -> Result<Option<AcrossEvent>, Error> {
+fn happened(
+    vcp: Arc<Vcp>,
+    tail: &str,
+    rel: &str,
+    event: &Event,
+    revision: u64,
+) -> Result<Option<AcrossEvent>, Error> {
     let rel: Arc<str> = rel.into();
+    let resource = ResourceKey::from_tail(tail)?;
     let before = match &event.prev_kv {
         Some(kv) => Stored::own(rel.clone(), kv.mod_revision, kv.value[..].into())?,
         None if event.kind == StoreEvent::Put && event.kv.version <= 1 => None,
@@ -290,6 +316,7 @@ fn happened(vcp: Arc<Vcp>, rel: &str, event: &Event, revision: u64) -> Result<Op
     Ok(transition(before, after, revision).map(|event| AcrossEvent::Event {
         kind: event.kind,
         vcp,
+        resource,
         object: event.object,
         previous: event.previous,
     }))
@@ -309,11 +336,15 @@ struct WatchingAll {
 }
 
 impl WatchingAll {
-    async fn begin(core: &Arc<Core>, resource: &ResourceKey, from: Option<u64>) -> Result<Self, Error> {
+    async fn begin(
+        core: &Arc<Core>,
+        resource: Option<&ResourceKey>,
+        from: Option<u64>,
+    ) -> Result<Self, Error> {
         if from.is_none() {
             core.progress.fresh().await?;
         }
-        let tail = resource.tail();
+        let tail = resource.map_or_else(|| EVERYTHING.to_owned(), ResourceKey::tail);
         let (live, end) = core.across.join(&tail);
         // After joining: whatever is later comes by the channel.
         let joined_at = core.progress.revision();
@@ -406,12 +437,12 @@ impl WatchingAll {
                 let Some(Parsed::Object { id, scope, tail, .. }) = self.core.keys.parse(&event.kv.key) else {
                     continue;
                 };
-                if tail != self.tail {
+                if tail != self.tail && self.tail != EVERYTHING {
                     continue;
                 }
                 let rel = rel_of(&event.kv.key, &self.core.keys.scope(scope))?;
                 if let Some(vcp) = self.core.directory.get(id) {
-                    self.ready.extend(happened(vcp, rel, event, revision)?);
+                    self.ready.extend(happened(vcp, tail, rel, event, revision)?);
                 }
             }
         }

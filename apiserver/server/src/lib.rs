@@ -1,1 +1,36 @@
-//! kplane-apiserver.
+//! The shared API server: one process, any number of virtual control planes.
+//!
+//! ```text
+//! listen (TLS, HTTP) → filters (route, authenticate, impersonate, authorize) → dispatch
+//!   → endpoints (one file a verb) → registry → store
+//! ```
+//!
+//! [`run::start`] makes a server from [`options::Options`]; [`app::App`] holds its parts.
+
+pub mod all_vcps;
+mod allocate;
+pub mod app;
+mod base;
+pub mod body;
+mod compress;
+pub mod custom;
+pub mod discovery;
+mod dispatch;
+pub mod endpoints;
+pub mod filters;
+mod health;
+pub mod identity;
+mod kubeconfig;
+pub mod listen;
+pub mod metrics;
+mod openapi;
+pub mod options;
+mod protobuf;
+pub mod query;
+mod rbac;
+mod reviews;
+pub mod run;
+pub mod signals;
+pub mod tenancy;
+pub mod version;
+mod wellknown;

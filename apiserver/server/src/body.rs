@@ -1,0 +1,82 @@
+//! Bodies of answers: whole, or streamed.
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt};
+use http::{HeaderValue, Response, StatusCode, header};
+use http_body::Frame;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use kplane_machinery::Status;
+use serde_json::Value;
+
+/// The body of every answer.
+pub type Body = UnsyncBoxBody<Bytes, std::convert::Infallible>;
+/// An answer.
+pub type Answer = Response<Body>;
+
+/// A body held whole.
+pub fn full(bytes: impl Into<Bytes>) -> Body {
+    Full::new(bytes.into()).boxed_unsync()
+}
+
+/// A body that is sent as it comes.
+pub fn stream(chunks: impl Stream<Item = Bytes> + Send + 'static) -> Body {
+    StreamBody::new(chunks.map(|chunk| Ok(Frame::data(chunk)))).boxed_unsync()
+}
+
+/// An answer of one content type.
+pub fn answer(status: StatusCode, content_type: &'static str, bytes: impl Into<Bytes>) -> Answer {
+    let mut response = Response::new(full(bytes));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+/// Plain text.
+pub fn text(status: StatusCode, text: impl Into<Bytes>) -> Answer {
+    let mut response = answer(status, "text/plain; charset=utf-8", text);
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+/// A JSON value.
+pub fn json(status: StatusCode, value: &Value) -> Answer {
+    answer(status, "application/json", to_json(value))
+}
+
+/// A value as kube-apiserver writes it: compact, one line.
+pub fn to_json(value: &Value) -> Vec<u8> {
+    let mut out = Vec::with_capacity(256);
+    // Writing a value to memory cannot fail: its keys are texts.
+    if serde_json::to_writer(&mut out, value).is_err() {
+        out.clear();
+    }
+    out.push(b'\n');
+    out
+}
+
+/// The answer to a request that failed.
+pub fn failure(status: &Status) -> Answer {
+    let code = StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = json(code, &status.to_value());
+    if let Some(seconds) = status.details.as_ref().map(|d| d.retry_after_seconds).filter(|s| *s > 0) {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if status.code == 401 {
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    response
+}
+
+/// `404 page not found`, as Go's mux says it.
+pub fn page_not_found() -> Answer {
+    text(StatusCode::NOT_FOUND, "404 page not found\n")
+}
+
+/// 405, as go-restful says it of a path that exists.
+pub fn method_not_allowed() -> Status {
+    let message = "the server does not allow this method on the requested resource";
+    let mut status = Status::new(405, kplane_machinery::Reason::MethodNotAllowed, message);
+    status.details = Some(Box::default());
+    status
+}

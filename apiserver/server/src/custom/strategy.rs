@@ -1,0 +1,72 @@
+//! What all custom resources decide alike: [`CustomStrategy`].
+
+use kplane_kinds::{Context, Strategy};
+use kplane_machinery::Status;
+use kplane_machinery::field::ErrorList;
+use serde_json::Value;
+
+/// The strategy of a kind that a definition made.
+pub struct CustomStrategy {
+    has_status: bool,
+}
+
+impl CustomStrategy {
+    /// For a definition's spec.
+    pub fn new(spec: &Value, _preserve: bool) -> Result<Self, Status> {
+        let has_status = spec["versions"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .any(|version| version["subresources"]["status"].is_object());
+        Ok(Self { has_status })
+    }
+
+    fn validate(&self, cx: &Context<'_>, object: &Value, old: Option<&Value>) -> ErrorList {
+        match cx.def.version(cx.version) {
+            Some(version) => kplane_schema::validate(&version.schema, object, old),
+            None => Vec::new(),
+        }
+    }
+}
+
+impl Strategy for CustomStrategy {
+    fn prepare_create(&self, _cx: &Context<'_>, object: &mut Value) {
+        if self.has_status
+            && let Some(fields) = object.as_object_mut()
+        {
+            fields.remove("status");
+        }
+        kplane_machinery::object::set_meta(object, "generation", Some(1.into()));
+    }
+
+    fn validate_create(&self, cx: &Context<'_>, object: &Value) -> ErrorList {
+        self.validate(cx, object, None)
+    }
+
+    fn validate_update(&self, cx: &Context<'_>, object: &Value, old: &Value) -> ErrorList {
+        self.validate(cx, object, Some(old))
+    }
+
+    /// Everything but metadata and, where it is a subresource, status counts.
+    fn generation(&self, _cx: &Context<'_>, object: &Value, old: &Value) -> Option<bool> {
+        let counted = |object: &Value| -> Vec<(String, Value)> {
+            object
+                .as_object()
+                .into_iter()
+                .flatten()
+                .filter(|(name, _)| !matches!(name.as_str(), "apiVersion" | "kind" | "metadata"))
+                .filter(|(name, _)| !self.has_status || *name != "status")
+                .map(|(name, value)| (name.clone(), value.clone()))
+                .collect()
+        };
+        Some(counted(object) != counted(old))
+    }
+
+    fn allow_unconditional_update(&self) -> bool {
+        false
+    }
+
+    fn allow_create_on_update(&self) -> bool {
+        false
+    }
+}

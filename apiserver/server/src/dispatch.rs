@@ -1,0 +1,84 @@
+//! From a request that has passed the filters to what answers it.
+
+use std::sync::Arc;
+
+use http::{Method, StatusCode};
+use hyper::body::Incoming;
+use kplane_machinery::Status;
+
+use crate::body::{self, Answer};
+use crate::endpoints::cx::{Cx, Resource};
+use crate::{discovery, endpoints, health, openapi, wellknown};
+
+/// Answers a request.
+pub async fn answer(cx: Arc<Cx>, method: &Method, incoming: Incoming) -> Result<Answer, Status> {
+    if cx.info.is_resource {
+        return resource(cx, incoming).await;
+    }
+    let path = cx.info.path.trim_end_matches('/');
+    let reads = matches!(*method, Method::GET | Method::HEAD);
+    let segments: Vec<&str> = path.split('/').filter(|s| !s.is_empty()).collect();
+    if !reads {
+        return Ok(body::page_not_found());
+    }
+    match segments.as_slice() {
+        [] => wellknown::paths(&cx).await,
+        ["version"] => Ok(body::json(StatusCode::OK, &crate::version::info())),
+        ["healthz" | "livez" | "readyz", ..] => health::answer(&cx, &segments).await,
+        ["metrics"] => crate::metrics::answer(&cx).await,
+        ["api"] | ["apis"] | ["api" | "apis", _] | ["apis", _, _] => discovery(&cx, &segments).await,
+        ["openapi", "v2"] => openapi::v2(&cx).await,
+        ["openapi", "v3"] => openapi::v3_index(&cx).await,
+        ["openapi", "v3", rest @ ..] => openapi::v3(&cx, &rest.join("/")).await,
+        ["openid", "v1", "jwks"] => wellknown::jwks(&cx),
+        [".well-known", "openid-configuration"] => wellknown::openid_configuration(&cx),
+        _ => Ok(body::page_not_found()),
+    }
+}
+
+async fn resource(cx: Arc<Cx>, incoming: Incoming) -> Result<Answer, Status> {
+    // Core resources live below /api alone, all others below /apis.
+    let info = &cx.info;
+    let Some(def) = cx.app.resolve(&cx.vcp, &info.group, &info.version, &info.resource).await? else {
+        let known = cx.app.groups(&cx.vcp).await?.resources(&info.group, &info.version).is_some();
+        return if known { Err(Status::no_such_path()) } else { Ok(body::page_not_found()) };
+    };
+    let resource = Resource { def, version: info.version.as_str().into() };
+    let namespace_of_itself = resource.def.group.is_empty() && &*resource.def.plural == "namespaces";
+    let needs_namespace = resource.def.namespaced();
+    if !needs_namespace && !info.namespace.is_empty() && !namespace_of_itself {
+        return Err(Status::no_such_path());
+    }
+    let across = info.name.is_empty() || matches!(info.verb.as_str(), "list" | "watch");
+    if needs_namespace && info.namespace.is_empty() {
+        // A path without a namespace lists and watches all of them, and serves nothing else but reviews.
+        match info.verb.as_str() {
+            "list" | "watch" if across => {}
+            "create" | "deletecollection" => return Err(body::method_not_allowed()),
+            _ => return Err(Status::no_such_path()),
+        }
+    }
+    endpoints::resource(cx, resource, incoming).await
+}
+
+async fn discovery(cx: &Cx, segments: &[&str]) -> Result<Answer, Status> {
+    let groups = cx.app.groups(&cx.vcp).await?;
+    if let Some(version) = discovery::asks_aggregated(&cx.headers)
+        && segments.len() == 1
+    {
+        let document = discovery::aggregated(&groups, segments[0] == "api", version);
+        return Ok(discovery::with_etag(cx, &document, version));
+    }
+    let document = match segments {
+        ["api"] => Some(discovery::api_versions(&groups, &cx.app.address())),
+        ["apis"] => Some(discovery::group_list(&groups)),
+        ["api", version] => discovery::resource_list(&groups, "", version),
+        ["apis", group] => groups.get(group).map(discovery::group),
+        ["apis", group, version] => discovery::resource_list(&groups, group, version),
+        _ => None,
+    };
+    match document {
+        Some(document) => endpoints::output::value(cx, StatusCode::OK, &document),
+        None => Ok(body::page_not_found()),
+    }
+}

@@ -1,0 +1,67 @@
+//! Objects between the form they are stored in and the form a client asked for.
+
+use kplane_machinery::Status;
+use kplane_registry::{Encoded, Stored};
+use serde_json::Value;
+
+use super::cx::Resource;
+
+/// The generation of the rules by which stored objects were defaulted. An object stored under another epoch is
+/// defaulted again when it is read.
+pub const SCHEMA_EPOCH: u32 = 1;
+
+/// Whether the bytes of an object can be sent as they are.
+pub fn is_current(resource: &Resource, stored: &Stored) -> bool {
+    stored.epoch() == SCHEMA_EPOCH && stored.api_version() == resource.api_version()
+}
+
+/// A stored object in the version of the request.
+pub fn decode(resource: &Resource, stored: &Stored) -> Result<Value, Status> {
+    decode_as(resource, &resource.version, stored)
+}
+
+/// A stored object in the version it is stored in.
+pub fn decode_storage(resource: &Resource, stored: &Stored) -> Result<Value, Status> {
+    let version = resource.def.storage_version.clone();
+    decode_as(resource, &version, stored)
+}
+
+fn decode_as(resource: &Resource, version: &str, stored: &Stored) -> Result<Value, Status> {
+    let mut object =
+        stored.to_value().map_err(|e| Status::internal(format!("a stored object cannot be read: {e}")))?;
+    let from = version_of(stored.api_version()).to_owned();
+    if stored.epoch() != SCHEMA_EPOCH
+        && let Some(def) = resource.def.version(&from)
+    {
+        kplane_schema::default(&def.schema, &mut object);
+        resource.def.strategy.default(&from, &mut object);
+    }
+    convert(resource, &mut object, &from, version)?;
+    Ok(object)
+}
+
+/// Turns an object of one version of its kind into another, in place.
+pub fn convert(resource: &Resource, object: &mut Value, from: &str, to: &str) -> Result<(), Status> {
+    let api_version = resource.def.gvk(to).group_version().to_string();
+    if from != to {
+        resource.def.strategy.convert(object, from, to).map_err(Status::internal)?;
+    }
+    if let Some(fields) = object.as_object_mut() {
+        fields.insert("apiVersion".into(), api_version.into());
+        fields.insert("kind".into(), (&*resource.def.kind).into());
+    }
+    Ok(())
+}
+
+/// The bytes to store of an object in the version of the request.
+pub fn encode(resource: &Resource, object: &Value) -> Result<Encoded, Status> {
+    let mut stored = object.clone();
+    convert(resource, &mut stored, &resource.version, &resource.def.storage_version)?;
+    Encoded::new(&stored, SCHEMA_EPOCH)
+        .map_err(|e| Status::internal(format!("an object cannot be stored: {e}")))
+}
+
+/// The version in an `apiVersion`.
+pub fn version_of(api_version: &str) -> &str {
+    api_version.rsplit('/').next().unwrap_or(api_version)
+}

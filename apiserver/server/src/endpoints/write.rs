@@ -1,0 +1,356 @@
+//! The one way an object is written: prepare, admit, validate, commit; and again when another write came between.
+
+use kplane_admission as admission;
+use kplane_kinds::Context;
+use kplane_machinery::managed::keep_times_if_unchanged;
+use kplane_machinery::{Status, object};
+use kplane_registry::{Stored, WriteError};
+use serde_json::Value;
+
+use super::cx::{Cx, Resource};
+use super::managed::{self, Tracking};
+use super::{failures, objects, system};
+
+/// How often a write is tried again when others come between, before the client is told to.
+const MAX_ATTEMPTS: usize = 64;
+/// How often another name is generated when one is taken.
+const MAX_GENERATED_NAMES: usize = 8;
+
+/// What a write left behind.
+pub struct Written {
+    /// The object in the version of the request.
+    pub object: Value,
+    /// True when it did not exist before.
+    pub created: bool,
+    /// True when the write removed the object: its last finalizer went.
+    pub deleted: bool,
+}
+
+/// What must hold of the object for a write to go on.
+#[derive(Clone, Debug, Default)]
+pub struct Preconditions {
+    /// It has this uid.
+    pub uid: Option<String>,
+    /// It has this resourceVersion.
+    pub resource_version: Option<String>,
+}
+
+impl Preconditions {
+    /// 409 when the object is another or has changed.
+    pub fn check(&self, resource: &Resource, object: &Value) -> Result<(), Status> {
+        let name = object::name(object);
+        let kind_as_resource = kplane_machinery::GroupResource {
+            group: resource.def.group.clone(),
+            resource: resource.def.kind.clone(),
+        };
+        if let Some(uid) = self.uid.as_deref().filter(|uid| *uid != object::uid(object)) {
+            let why = format!(
+                "the UID in the precondition ({uid}) does not match the UID in record ({}). The object might have been deleted and then recreated",
+                object::uid(object)
+            );
+            return Err(Status::conflict(&kind_as_resource, name, why));
+        }
+        if let Some(version) = &self.resource_version
+            && version != object::resource_version(object)
+        {
+            let why = format!(
+                "the ResourceVersion in the precondition ({version}) does not match the ResourceVersion in record ({}). The object might have been modified",
+                object::resource_version(object)
+            );
+            return Err(Status::conflict(&kind_as_resource, name, why));
+        }
+        Ok(())
+    }
+}
+
+/// What hooks may know of this request.
+pub fn context<'a>(
+    cx: &'a Cx,
+    resource: &'a Resource,
+    now: &'a str,
+    subresource: Option<&'a str>,
+) -> Context<'a> {
+    Context {
+        def: &resource.def,
+        version: &resource.version,
+        namespace: &cx.info.namespace,
+        subresource,
+        now,
+        user: &cx.user.username,
+        groups: &cx.user.groups,
+    }
+}
+
+/// Asks the admission plugins: first those that change, then, once the object is whole, those that refuse.
+pub struct Admission<'a> {
+    cx: &'a Cx,
+    resource: &'a Resource,
+    operation: admission::Operation,
+    subresource: &'a str,
+}
+
+impl<'a> Admission<'a> {
+    /// For one operation of a request.
+    pub fn new(
+        cx: &'a Cx,
+        resource: &'a Resource,
+        operation: admission::Operation,
+        subresource: &'a str,
+    ) -> Self {
+        Self { cx, resource, operation, subresource }
+    }
+
+    async fn with<F, T>(&self, name: &str, old: Option<&Value>, run: F) -> Result<T, Status>
+    where
+        F: AsyncFnOnce(&admission::Chain, &admission::Attributes<'_>) -> Result<T, Status>,
+    {
+        let reader = self.cx.reader();
+        let warn = |text: String| self.cx.warn(text);
+        let attributes = admission::Attributes {
+            operation: self.operation,
+            def: &self.resource.def,
+            version: &self.resource.version,
+            namespace: &self.cx.info.namespace,
+            name,
+            subresource: self.subresource,
+            old,
+            dry_run: self.cx.dry_run(),
+            user: &self.cx.user.username,
+            groups: &self.cx.user.groups,
+            reader: &reader,
+            warn: &warn,
+        };
+        run(&self.cx.app.admission, &attributes).await
+    }
+
+    /// Lets plugins change the object.
+    pub async fn mutate(&self, object: &mut Value, old: Option<&Value>) -> Result<(), Status> {
+        let name = self.name_of(object);
+        self.with(&name, old, async |chain, attributes| chain.mutate(attributes, object).await).await
+    }
+
+    /// Lets plugins refuse the object.
+    pub async fn validate(&self, object: &Value, old: Option<&Value>) -> Result<(), Status> {
+        let name = self.name_of(object);
+        self.with(&name, old, async |chain, attributes| chain.validate(attributes, object).await).await
+    }
+
+    fn name_of(&self, object: &Value) -> String {
+        if self.cx.info.name.is_empty() { object::name(object).to_owned() } else { self.cx.info.name.clone() }
+    }
+}
+
+/// Creates an object that is decoded and defaulted.
+pub async fn create(
+    cx: &Cx,
+    resource: &Resource,
+    mut object: Value,
+    tracking: Tracking<'_>,
+) -> Result<Written, Status> {
+    let now = system::now();
+    let hook = context(cx, resource, &now, None);
+    let strategy = &resource.def.strategy;
+    let admission = Admission::new(cx, resource, admission::Operation::Create, "");
+
+    if resource.def.namespaced() {
+        object::set_meta(&mut object, "namespace", Some(cx.info.namespace.as_str().into()));
+    }
+    managed::track(resource, None, &mut object, &tracking);
+    let submitted = object.clone();
+    admission.mutate(&mut object, None).await?;
+    if object != submitted {
+        managed::track(resource, Some(&submitted), &mut object, &tracking);
+    }
+    strategy.prepare_create(&hook, &mut object);
+
+    let generated = object::name(&object).is_empty() && !object::meta_str(&object, "generateName").is_empty();
+    let mut attempt = 0;
+    loop {
+        attempt += 1;
+        let mut candidate = object.clone();
+        system::fill_create(&mut candidate, resource, cx);
+        cx.app.allocate(cx, resource, &mut candidate, None).await?;
+        let mut errors = system::validate_create(resource, &candidate);
+        errors.extend(strategy.validate_create(&hook, &candidate));
+        let name = object::name(&candidate).to_owned();
+        if !errors.is_empty() {
+            return Err(Status::invalid(&resource.def.group_kind(), &name, &errors));
+        }
+        for warning in strategy.warnings(&hook, &candidate, None) {
+            cx.warn(warning);
+        }
+        strategy.canonicalize(&mut candidate);
+        admission.validate(&candidate, None).await?;
+        let encoded = objects::encode(resource, &candidate)?;
+        system::check_size(&encoded)?;
+        let key = resource.object_key(&cx.info.namespace, &name);
+        if cx.dry_run() {
+            if cx.app.registry.get(&cx.vcp, &key).await.map_err(failures::store)?.is_some() {
+                return Err(Status::already_exists(&resource.group_resource(), &name));
+            }
+            object::set_meta(&mut candidate, "resourceVersion", None);
+            return Ok(Written { object: candidate, created: true, deleted: false });
+        }
+        let effects = crate::tenancy::effects_of_create(cx, resource, &candidate)?;
+        match cx.app.registry.create(&cx.vcp, &key, encoded, resource.def.time_to_live, effects).await {
+            Ok(stored) => {
+                let mut object = candidate;
+                set_version(&mut object, &stored);
+                return Ok(Written { object, created: true, deleted: false });
+            }
+            Err(WriteError::AlreadyExists) if generated && attempt < MAX_GENERATED_NAMES => {}
+            Err(WriteError::AlreadyExists) => {
+                return Err(if generated {
+                    failures::name_not_found(&resource.group_resource(), &name)
+                } else {
+                    Status::already_exists(&resource.group_resource(), &name)
+                });
+            }
+            Err(error) => return Err(failures::write(resource, &name, error)),
+        }
+    }
+}
+
+/// A change to an object, asked for by a client: what to make of the one that is there.
+pub struct Change<'a> {
+    /// The object's name.
+    pub name: &'a str,
+    /// The subresource written to.
+    pub subresource: Option<&'a str>,
+    /// Whether the object is created when there is none.
+    pub create: bool,
+    /// What must hold of it.
+    pub preconditions: Preconditions,
+    /// Who is recorded as the manager of what changes.
+    pub tracking: Tracking<'a>,
+    /// The operation that admission sees.
+    pub operation: admission::Operation,
+}
+
+/// Changes an object: reads it, lets `transform` make the new one of it (both in the version of the request), and commits,
+/// beginning again when another write came between.
+pub async fn update(
+    cx: &Cx,
+    resource: &Resource,
+    change: Change<'_>,
+    transform: impl Fn(Option<&Value>) -> Result<Value, Status> + Sync,
+) -> Result<Written, Status> {
+    let key = resource.object_key(&cx.info.namespace, change.name);
+    let mut current = cx.app.registry.get(&cx.vcp, &key).await.map_err(failures::store)?;
+    for _ in 0..MAX_ATTEMPTS {
+        let Some(stored) = current else {
+            if !change.create || change.preconditions.uid.is_some() {
+                return Err(Status::not_found(&resource.group_resource(), change.name));
+            }
+            let mut object = transform(None)?;
+            object::set_meta(&mut object, "resourceVersion", None);
+            return create(cx, resource, object, change.tracking).await;
+        };
+        match attempt(cx, resource, &change, &stored, &transform).await? {
+            Attempt::Done(written) => return Ok(*written),
+            Attempt::Again(now) => current = now,
+        }
+    }
+    Err(Status::modified(&resource.group_resource(), change.name))
+}
+
+enum Attempt {
+    Done(Box<Written>),
+    /// Another write came first and left this.
+    Again(Option<Stored>),
+}
+
+async fn attempt(
+    cx: &Cx,
+    resource: &Resource,
+    change: &Change<'_>,
+    stored: &Stored,
+    transform: &(impl Fn(Option<&Value>) -> Result<Value, Status> + Sync),
+) -> Result<Attempt, Status> {
+    let now = system::now();
+    let hook = context(cx, resource, &now, change.subresource);
+    let strategy = &resource.def.strategy;
+    let gr = resource.group_resource();
+    let old = objects::decode(resource, stored)?;
+    change.preconditions.check(resource, &old)?;
+
+    let mut new = transform(Some(&old))?;
+    let asked_version = object::resource_version(&new).to_owned();
+    if asked_version.is_empty() || asked_version == "0" {
+        if !strategy.allow_unconditional_update() && change.tracking.is_put() {
+            return Err(Status::invalid(
+                &resource.def.group_kind(),
+                change.name,
+                &vec![kplane_machinery::field::FieldError::invalid_str(
+                    &kplane_machinery::field::Path::new("metadata").child("resourceVersion"),
+                    &asked_version,
+                    "must be specified for an update",
+                )],
+            ));
+        }
+    } else if asked_version != object::resource_version(&old) {
+        return Err(Status::modified(&gr, change.name));
+    }
+    object::set_meta(&mut new, "resourceVersion", Some(object::resource_version(&old).into()));
+    system::fill_update(resource, &mut new, &old);
+
+    managed::track(resource, Some(&old), &mut new, &change.tracking);
+    let admission = Admission::new(cx, resource, change.operation, change.subresource.unwrap_or(""));
+    let submitted = new.clone();
+    admission.mutate(&mut new, Some(&old)).await?;
+    if new != submitted {
+        managed::track(resource, Some(&submitted), &mut new, &change.tracking);
+    }
+    strategy.prepare_update(&hook, &mut new, &old);
+    system::count_generation(resource, &hook, &mut new, &old);
+    cx.app.allocate(cx, resource, &mut new, Some(&old)).await?;
+
+    let mut errors = system::validate_update(&new, &old);
+    errors.extend(strategy.validate_update(&hook, &new, &old));
+    if !errors.is_empty() {
+        return Err(Status::invalid(&resource.def.group_kind(), change.name, &errors));
+    }
+    for warning in strategy.warnings(&hook, &new, Some(&old)) {
+        cx.warn(warning);
+    }
+    strategy.canonicalize(&mut new);
+    admission.validate(&new, Some(&old)).await?;
+
+    // A write that changes nothing is none: the revision stays.
+    keep_times_if_unchanged(&old, &mut new);
+    if new == old && objects::is_current(resource, stored) {
+        return Ok(Attempt::Done(Box::new(Written { object: old, created: false, deleted: false })));
+    }
+    let gone = system::is_finished(resource, &new);
+    let encoded = objects::encode(resource, &new)?;
+    system::check_size(&encoded)?;
+    if cx.dry_run() {
+        return Ok(Attempt::Done(Box::new(Written { object: new, created: false, deleted: gone })));
+    }
+    let key = resource.object_key(&cx.info.namespace, change.name);
+    if gone {
+        let effects = crate::tenancy::effects_of_delete(cx, resource, &new)?;
+        return match cx.app.registry.delete(&cx.vcp, &key, stored, effects).await {
+            Ok(revision) => {
+                object::set_meta(&mut new, "resourceVersion", Some(revision.to_string().into()));
+                Ok(Attempt::Done(Box::new(Written { object: new, created: false, deleted: true })))
+            }
+            Err(WriteError::Conflict(now)) => Ok(Attempt::Again(now)),
+            Err(error) => Err(failures::write(resource, change.name, error)),
+        };
+    }
+    let effects = crate::tenancy::effects_of_update(cx, resource, &new, &old)?;
+    match cx.app.registry.update(&cx.vcp, &key, stored, encoded, resource.def.time_to_live, effects).await {
+        Ok(stored) => {
+            set_version(&mut new, &stored);
+            Ok(Attempt::Done(Box::new(Written { object: new, created: false, deleted: false })))
+        }
+        Err(WriteError::Conflict(now)) => Ok(Attempt::Again(now)),
+        Err(error) => Err(failures::write(resource, change.name, error)),
+    }
+}
+
+/// Shows the revision an object was stored at.
+pub fn set_version(object: &mut Value, stored: &Stored) {
+    object::set_meta(object, "resourceVersion", Some(stored.revision().to_string().into()));
+}

@@ -1,3 +1,0 @@
-//! kplane-apiserver.
-
-fn main() {}

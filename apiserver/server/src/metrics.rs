@@ -1,0 +1,138 @@
+//! `/metrics`: upstream's main names, and the figures of the registry. No series belongs to one control plane, so that
+//! an idle one costs none.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+use kplane_machinery::Status;
+
+use crate::body::{self, Answer};
+use crate::endpoints::cx::Cx;
+
+/// The upper bounds of `apiserver_request_duration_seconds`, in seconds.
+const BOUNDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
+
+/// The counters of the server.
+#[derive(Default)]
+pub struct Metrics {
+    in_flight: AtomicI64,
+    requests: Mutex<BTreeMap<(String, u16), Series>>,
+}
+
+#[derive(Clone, Default)]
+struct Series {
+    count: u64,
+    seconds: f64,
+    buckets: [u64; BOUNDS.len()],
+}
+
+/// A request that is being answered.
+pub struct InFlight(Arc<Metrics>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Metrics {
+    /// Counts a request that begins.
+    pub fn begin(self: &Arc<Self>) -> InFlight {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        InFlight(self.clone())
+    }
+
+    /// Counts a request that was answered.
+    pub fn end(&self, in_flight: InFlight, method: &Method, status: StatusCode, elapsed: Duration) {
+        drop(in_flight);
+        let seconds = elapsed.as_secs_f64();
+        let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        let series = requests.entry((method.as_str().to_owned(), status.as_u16())).or_default();
+        series.count += 1;
+        series.seconds += seconds;
+        for (bucket, bound) in series.buckets.iter_mut().zip(BOUNDS) {
+            if seconds <= bound {
+                *bucket += 1;
+            }
+        }
+    }
+
+    fn render(&self, out: &mut String) {
+        let requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        head(out, "apiserver_request_total", "counter", "Requests answered, by method and status.");
+        for ((method, code), series) in &requests {
+            line(
+                out,
+                "apiserver_request_total",
+                &format!("verb=\"{method}\",code=\"{code}\""),
+                series.count as f64,
+            );
+        }
+        let name = "apiserver_request_duration_seconds";
+        head(out, name, "histogram", "The time until an answer began, by method and status.");
+        for ((method, code), series) in &requests {
+            let labels = format!("verb=\"{method}\",code=\"{code}\"");
+            for (bucket, bound) in series.buckets.iter().zip(BOUNDS) {
+                line(out, &format!("{name}_bucket"), &format!("{labels},le=\"{bound}\""), *bucket as f64);
+            }
+            line(out, &format!("{name}_bucket"), &format!("{labels},le=\"+Inf\""), series.count as f64);
+            line(out, &format!("{name}_sum"), &labels, series.seconds);
+            line(out, &format!("{name}_count"), &labels, series.count as f64);
+        }
+        head(out, "apiserver_current_inflight_requests", "gauge", "Requests that are being answered.");
+        line(out, "apiserver_current_inflight_requests", "", self.in_flight.load(Ordering::Relaxed) as f64);
+    }
+}
+
+fn head(out: &mut String, name: &str, kind: &str, help: &str) {
+    // Writing to a String cannot fail.
+    let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
+}
+
+fn line(out: &mut String, name: &str, labels: &str, value: f64) {
+    let _ = if labels.is_empty() {
+        writeln!(out, "{name} {value}")
+    } else {
+        writeln!(out, "{name}{{{labels}}} {value}")
+    };
+}
+
+/// Answers `/metrics`: the whole server's, for root alone.
+pub async fn answer(cx: &Cx) -> Result<Answer, Status> {
+    if !cx.vcp.is_root() {
+        return Ok(body::page_not_found());
+    }
+    let mut out = String::new();
+    cx.app.metrics.render(&mut out);
+    let stats = cx.app.registry.stats();
+    for (name, help, value) in [
+        ("control_planes", "Virtual control planes known, root among them.", stats.vcps as u64),
+        ("hot_sets", "Resources of control planes that are held in memory.", stats.hot_sets as u64),
+        ("hot_objects", "Objects in them.", stats.hot_objects as u64),
+        ("hot_bytes", "About how many bytes they take.", stats.hot_bytes as u64),
+        ("watchers", "Watches under way.", stats.watchers as u64),
+        ("revision", "The revision that has been seen of the store.", stats.revision),
+        ("compacted_revision", "The revision before which history is forgotten.", stats.compacted),
+    ] {
+        let name = format!("kplane_registry_{name}");
+        head(&mut out, &name, "gauge", help);
+        line(&mut out, &name, "", value as f64);
+    }
+    if let Some(bytes) = resident_memory() {
+        head(&mut out, "process_resident_memory_bytes", "gauge", "Resident memory size in bytes.");
+        line(&mut out, "process_resident_memory_bytes", "", bytes as f64);
+    }
+    Ok(body::answer(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", out))
+}
+
+/// The resident memory of this process, where the system tells.
+fn resident_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
+}

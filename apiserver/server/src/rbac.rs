@@ -1,0 +1,91 @@
+//! RBAC as it stands in a control plane.
+
+use std::collections::HashMap;
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use kplane_auth::authz::RbacIndex;
+use kplane_auth::bootstrap;
+use kplane_machinery::Status;
+use kplane_registry::{ListRequest, ResourceKey, Stored, Vcp, VcpId};
+use serde_json::Value;
+
+use crate::app::App;
+use crate::endpoints::failures;
+
+const GROUP: &str = "rbac.authorization.k8s.io";
+const RESOURCES: [&str; 4] = ["roles", "rolebindings", "clusterroles", "clusterrolebindings"];
+/// How many control planes' indexes are kept. They are made again when needed.
+const KEPT: usize = 512;
+
+/// Indexes of the control planes in use, each as of the objects it was made from.
+#[derive(Default)]
+pub struct Policies {
+    indexes: Mutex<HashMap<VcpId, (u64, Arc<RbacIndex>)>>,
+    /// What every control plane starts with: the answer to strangers where there is none.
+    base: OnceLock<Arc<RbacIndex>>,
+}
+
+impl Policies {
+    /// The index of a control plane, as fresh as any read; without one, that of the bootstrap policy alone.
+    pub async fn index(&self, app: &App, vcp: Option<&Arc<Vcp>>) -> Result<Arc<RbacIndex>, Status> {
+        let Some(vcp) = vcp else { return Ok(self.base.get_or_init(base).clone()) };
+        let mut lists: Vec<Vec<Stored>> = Vec::with_capacity(RESOURCES.len());
+        for resource in RESOURCES {
+            let key = ResourceKey::new(GROUP, resource);
+            let page = app.registry.list(vcp, &key, ListRequest::default()).await.map_err(failures::store)?;
+            lists.push(page.items);
+        }
+        let state = state_of(vcp, &lists);
+        {
+            let indexes = self.indexes.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some((known, index)) = indexes.get(&vcp.id)
+                && *known == state
+            {
+                return Ok(index.clone());
+            }
+        }
+        let mut values: Vec<Vec<Value>> = Vec::with_capacity(lists.len());
+        for list in &lists {
+            values
+                .push(list.iter().map(|s| s.to_value().map_err(Status::internal)).collect::<Result<_, _>>()?);
+        }
+        let index = Arc::new(RbacIndex::build(&values[0], &values[1], &values[2], &values[3]));
+        let mut indexes = self.indexes.lock().unwrap_or_else(PoisonError::into_inner);
+        if indexes.len() >= KEPT {
+            indexes.clear();
+        }
+        indexes.insert(vcp.id, (state, index.clone()));
+        Ok(index)
+    }
+}
+
+/// Tells one state of the objects from another: by names and revisions, without reading them.
+fn state_of(vcp: &Vcp, lists: &[Vec<Stored>]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    vcp.fence.hash(&mut hasher);
+    for list in lists {
+        list.len().hash(&mut hasher);
+        for stored in list {
+            (stored.namespace(), stored.name(), stored.revision()).hash(&mut hasher);
+        }
+    }
+    hasher.finish()
+}
+
+fn base() -> Arc<RbacIndex> {
+    let of = |resource: &str| -> Vec<Value> {
+        bootstrap::objects()
+            .into_iter()
+            .filter(|object| object.group == GROUP && object.resource == resource)
+            .map(|object| object.value)
+            .collect()
+    };
+    Arc::new(RbacIndex::build(
+        &of("roles"),
+        &of("rolebindings"),
+        &of("clusterroles"),
+        &of("clusterrolebindings"),
+    ))
+}

@@ -1,0 +1,217 @@
+//! From flags to a server that runs, and ends in good order.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use kplane_auth::pki::{CertificateResolver, Pki, PkiOptions, server_config};
+use kplane_machinery::GroupVersionKind;
+use kplane_machinery::time::Time;
+use kplane_registry::{Registry, RegistryOptions};
+use kplane_storage::SharedStore;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::app::{App, Kinds};
+use crate::identity::Identities;
+use crate::options::{Options, Storage};
+use crate::{base, custom, kubeconfig, listen, tenancy};
+
+/// How often certificates are looked at.
+const RENEWAL: Duration = Duration::from_secs(3600);
+
+/// A server that listens.
+pub struct Server {
+    app: Arc<App>,
+    listener: TcpListener,
+    tls: Arc<rustls::ServerConfig>,
+    store: SharedStore,
+    pki: Arc<tokio::sync::RwLock<Pki>>,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The URL clients reach it at.
+    pub url: String,
+    /// What its clients trust, in PEM.
+    pub ca_pem: String,
+    /// The kubeconfig of root's administrator.
+    pub admin_kubeconfig: PathBuf,
+}
+
+/// Opens the store, makes what is missing, and listens. Nothing is served before [`Server::serve`].
+pub async fn start(options: Options, shutdown: CancellationToken) -> anyhow::Result<Server> {
+    let dir = &options.data_dir;
+    create_private_dir(dir).with_context(|| format!("cannot make the data folder {}", dir.display()))?;
+    let at = SocketAddr::new(options.bind_address, options.secure_port);
+    // Before anything is opened: a taken port is the likeliest failure, and the cheapest to find.
+    let listener = TcpListener::bind(at).await.with_context(|| {
+        format!("cannot listen on {at}; if the port is taken, choose another with --secure-port")
+    })?;
+    let address = listener.local_addr().context("the address that is listened on")?;
+    let host = match options.external_hostname.as_str() {
+        "" if address.ip().is_unspecified() => "127.0.0.1".to_owned(),
+        "" => address.ip().to_string(),
+        given => given.to_owned(),
+    };
+    let advertised = if host.contains(':') {
+        format!("[{host}]:{}", address.port())
+    } else {
+        format!("{host}:{}", address.port())
+    };
+    let url = format!("https://{advertised}");
+
+    let now = Time::now().unix();
+    let mut names: Vec<String> = vec![options.external_hostname.clone()];
+    let mut addresses = vec![options.kubernetes_service_address];
+    if !address.ip().is_unspecified() {
+        addresses.push(address.ip());
+    }
+    for name in &options.cert_names {
+        match name.parse() {
+            Ok(address) => addresses.push(address),
+            Err(_) => names.push(name.clone()),
+        }
+    }
+    if let Ok(address) = options.external_hostname.parse() {
+        addresses.push(address);
+    }
+    let pki = Pki::open(PkiOptions { dir: dir.join("pki"), names, addresses, cluster_domain: None }, now)
+        .context("the certificates of the server")?;
+    let ca_pem = pki.ca_pem().to_owned();
+    let resolver = match (&options.tls_cert_file, &options.tls_private_key_file) {
+        (Some(certificate), Some(key)) => {
+            let resolver = Arc::new(CertificateResolver::default());
+            resolver.load_files(certificate, key).context("the serving certificate")?;
+            resolver
+        }
+        _ => pki.resolver(),
+    };
+    let tls = Arc::new(server_config(resolver)?);
+
+    let store = open_store(&options).await?;
+    let registry = Registry::open(
+        store.clone(),
+        RegistryOptions { prefix: options.etcd_prefix.clone(), ..RegistryOptions::default() },
+    )
+    .await
+    .context("the store cannot be used")?;
+    let kinds = Kinds::default();
+    let base = base::ensure(&registry, &kinds, &options, &ca_pem, address)
+        .await
+        .context("what control planes start with")?;
+    let delete_options = kplane_schema::builtin()
+        .for_gvk(&GroupVersionKind::new("", "v1", "DeleteOptions"))
+        .context("the schema of DeleteOptions is missing")?;
+
+    let admin = pki.admin()?;
+    let admin_kubeconfig = dir.join("admin.kubeconfig");
+    let text = kubeconfig::render("kplane-admin", &url, &ca_pem, &admin.certificate, &admin.key);
+    kubeconfig::write_private(&admin_kubeconfig, &text)
+        .with_context(|| format!("cannot write {}", admin_kubeconfig.display()))?;
+
+    let pki = Arc::new(tokio::sync::RwLock::new(pki));
+    let identities =
+        Identities::new(&pki, options.token_auth_file.as_deref(), options.anonymous_auth, &url).await?;
+    let app = Arc::new(App {
+        registry,
+        admission: kplane_admission::Chain::default(),
+        definitions: custom::Definitions::default(),
+        identities,
+        root_name: options.root_control_plane_name.clone(),
+        advertised,
+        shutdown,
+        metrics: Arc::default(),
+        protobuf: crate::protobuf::AVAILABLE,
+        delete_options,
+        base,
+        kinds,
+    });
+    Ok(Server { app, listener, tls, store, pki, address, url, ca_pem, admin_kubeconfig })
+}
+
+impl Server {
+    /// Serves until it is told to end, then lets requests in flight finish and closes the store.
+    pub async fn serve(self) -> anyhow::Result<()> {
+        tracing::info!(url = self.url, "serving");
+        let shutdown = self.app.shutdown.clone();
+        let loops = [
+            tokio::spawn(custom::controller::run(self.app.clone())),
+            tokio::spawn(tenancy::controller::run(self.app.clone())),
+            tokio::spawn(renew_certificates(self.pki.clone(), shutdown.clone())),
+        ];
+        listen::serve(self.listener, self.tls, self.app.clone(), shutdown).await;
+        for task in loops {
+            task.await.context("a loop of the server failed")?;
+        }
+        self.store.close().await.context("the store could not be closed in good order")?;
+        tracing::info!("ended");
+        Ok(())
+    }
+
+    /// Whether the store answers.
+    pub fn health(
+        &self,
+    ) -> impl Fn() -> futures::future::BoxFuture<'static, Result<(), String>> + Send + Sync + use<> {
+        let app = self.app.clone();
+        move || {
+            let app = app.clone();
+            Box::pin(async move { app.registry.ready().await.map_err(|e| e.to_string()) })
+        }
+    }
+}
+
+async fn open_store(options: &Options) -> anyhow::Result<SharedStore> {
+    match options.storage {
+        Storage::Embedded => {
+            let path = options.data_dir.join("store");
+            let store =
+                kplane_storage::EmbeddedStore::open(&path, kplane_storage::EmbeddedOptions::default())
+                    .with_context(|| format!("cannot open the store {}", path.display()))?;
+            Ok(Arc::new(store))
+        }
+        Storage::Etcd => {
+            if options.etcd_servers.is_empty() {
+                bail!("--storage=etcd needs --etcd-servers, such as https://127.0.0.1:2379");
+            }
+            let servers = options.etcd_servers.join(", ");
+            let pem = |file: &Option<PathBuf>| -> anyhow::Result<Option<Vec<u8>>> {
+                let Some(path) = file else { return Ok(None) };
+                std::fs::read(path).map(Some).with_context(|| format!("cannot read {}", path.display()))
+            };
+            let etcd = kplane_storage::EtcdOptions {
+                ca: pem(&options.etcd_cafile)?,
+                cert: pem(&options.etcd_certfile)?,
+                key: pem(&options.etcd_keyfile)?,
+                ..kplane_storage::EtcdOptions::new(options.etcd_servers.iter().cloned())
+            };
+            let store = kplane_storage::EtcdStore::connect(etcd)
+                .await
+                .with_context(|| format!("cannot reach etcd at {servers}; is it running?"))?;
+            Ok(Arc::new(store))
+        }
+    }
+}
+
+async fn renew_certificates(pki: Arc<tokio::sync::RwLock<Pki>>, shutdown: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = tokio::time::sleep(RENEWAL) => {}
+        }
+        match pki.write().await.renew_if_due(Time::now().unix()) {
+            Ok(true) => tracing::info!("certificates were renewed"),
+            Ok(false) => {}
+            Err(error) => tracing::error!(%error, "certificates could not be renewed"),
+        }
+    }
+}
+
+/// A folder that nobody else can read.
+fn create_private_dir(path: &Path) -> std::io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path)
+}
