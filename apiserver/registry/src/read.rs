@@ -64,7 +64,7 @@ impl Registry {
         let core = &self.core;
         if let Some(set) = core.hot(vcp, &key.resource).filter(|set| set.is_ready()) {
             core.progress.fresh().await?;
-            core.current(vcp)?;
+            core.present(vcp)?;
             // A set that ended meanwhile knows nothing; the store does.
             if let Ok(object) = set.get(&key.rel()) {
                 return Ok(object);
@@ -160,7 +160,7 @@ impl Core {
             let one = request.namespace.is_some() && request.name.is_some();
             if hot.is_none() && (request.limit.is_some() || one) {
                 let revision = self.progress.fresh().await?;
-                let vcp = self.current(vcp)?;
+                let vcp = self.present(vcp)?;
                 // What is known of the pin must hold at that revision.
                 if vcp.fence > revision {
                     continue;
@@ -173,8 +173,8 @@ impl Core {
             };
             if request.version == ResourceVersion::Unset {
                 self.progress.fresh().await?;
+                self.present(vcp)?;
             }
-            self.current(vcp)?;
             match self.list_hot(&set, resource, &request, &span, predicate) {
                 Ok(page) => return Ok(page),
                 Err(error @ Error::Expired { .. }) => failure = error,

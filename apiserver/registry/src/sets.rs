@@ -94,6 +94,12 @@ impl Core {
         }
     }
 
+    /// The VCP after a fresh revision was reached: what the directory does not have then is gone.
+    pub fn present(&self, vcp: &Vcp) -> Result<Arc<Vcp>, Error> {
+        let known = self.directory.get(vcp.id).ok_or(Error::VcpGone)?;
+        if known.state() == crate::VcpState::Active { Ok(known) } else { Err(Error::VcpGone) }
+    }
+
     /// The set of a resource if it is hot.
     pub fn hot(&self, vcp: &Vcp, resource: &ResourceKey) -> Option<Arc<HotSet>> {
         let set = self.sets.get(&resource.scope(vcp.id))?;
