@@ -222,6 +222,7 @@ impl Quantity {
     }
 
     /// The sum, in the format of the first unless that is zero.
+    #[expect(clippy::should_implement_trait, reason = "it saturates, which an operator would hide")]
     pub fn add(self, other: Self) -> Self {
         let format = if self.is_zero() { other.format } else { self.format };
         let scale = self.scale.min(other.scale);
@@ -238,6 +239,7 @@ impl Quantity {
     }
 
     /// The difference.
+    #[expect(clippy::should_implement_trait, reason = "it saturates, which an operator would hide")]
     pub fn sub(self, other: Self) -> Self {
         let format = if self.is_zero() { other.format } else { self.format };
         Self { format, ..self.add(other.negated()) }

@@ -40,6 +40,7 @@ impl Time {
     }
 
     /// Later by that much.
+    #[expect(clippy::should_implement_trait, reason = "it saturates, which an operator would hide")]
     pub fn add(self, duration: Duration) -> Self {
         let nanos = i64::from(self.nanos) + duration.0.rem_euclid(1_000_000_000);
         Self::from_unix(

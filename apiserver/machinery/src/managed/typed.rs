@@ -15,7 +15,7 @@ pub(super) struct TypeRef<'a> {
     map: MapType,
     /// Inside a type of Kubernetes' own, where what has no schema is one leaf; in custom resources it is
     /// walked as it comes.
-    pub builtin: bool,
+    builtin: bool,
     /// At the top of an object.
     root: bool,
 }
@@ -164,12 +164,12 @@ impl<'a> TypeRef<'a> {
 
     /// Whether the schema refuses this field.
     pub fn refuses(self, name: &str) -> bool {
-        self.schema.schema_type == SchemaType::Object
+        let implied = self.schema.embedded_resource && matches!(name, "apiVersion" | "kind" | "metadata");
+        let closed = self.schema.schema_type == SchemaType::Object
             && !self.schema.properties.is_empty()
             && self.schema.additional.is_none()
-            && !self.schema.preserve_unknown
-            && !(self.schema.embedded_resource && matches!(name, "apiVersion" | "kind" | "metadata"))
-            && !self.field(name).1
+            && !self.schema.preserve_unknown;
+        closed && !implied && !self.field(name).1
     }
 
     /// The default of a key field, for elements that leave it out.
@@ -192,10 +192,7 @@ impl<'a> TypeRef<'a> {
         match self.schema.schema_type {
             // RawExtension and its like are kept as they come.
             SchemaType::Object
-                if self.builtin
-                    && self.schema.properties.is_empty()
-                    && self.schema.additional.is_none()
-                    && !self.schema.preserve_unknown =>
+                if self.builtin && self.schema.properties.is_empty() && self.schema.additional.is_none() =>
             {
                 Shape::Leaf
             }
@@ -206,9 +203,7 @@ impl<'a> TypeRef<'a> {
             }
             SchemaType::Any if self.schema.items.is_some() => as_list(),
             // Without a schema: maps by field in custom resources, everything else as a whole.
-            SchemaType::Any if value.is_object() && (!self.builtin || self.schema.preserve_unknown) => {
-                as_map()
-            }
+            SchemaType::Any if value.is_object() && !self.builtin => as_map(),
             _ => Shape::Leaf,
         }
     }
@@ -293,39 +288,21 @@ pub(super) fn blank(api_version: &str, kind: &str, schema: &Schema) -> Value {
     out
 }
 
-/// Required fields that Go nevertheless leaves out when they are empty: those of IPAddress, CSINode and
-/// ValidatingAdmissionPolicyBinding.
-const REQUIRED_YET_OMITTED: &[&str] = &["parentRef", "drivers", "validationActions"];
-
-/// What a field by value holds before it is set; `None` for one that is then left out.
-fn zero(property: &Property, required: bool, blank: bool) -> Option<Value> {
-    if REQUIRED_YET_OMITTED.contains(&&*property.name) {
-        return None;
-    }
-    let is_struct = property.schema.schema_type == SchemaType::Object;
-    let default = property.default.as_ref();
-    if default.and_then(Value::as_object).is_some_and(serde_json::Map::is_empty) {
-        // A time is a struct too, whose empty value is null.
-        return if is_struct { default.cloned() } else { blank.then_some(Value::Null) };
-    }
-    if !blank {
-        return None;
-    }
+/// What a field that Go always writes holds before it is set: the schema states it as a default that is a
+/// zero value. `None` for a field that is left out when it is empty.
+fn zero(property: &Property, blank: bool) -> Option<&Value> {
+    let default = property.default.as_ref()?;
     match default {
-        Some(Value::String(s)) if s.is_empty() => return default.cloned(),
-        Some(Value::Number(n)) if required && n.as_f64() == Some(0.0) => return default.cloned(),
-        Some(Value::Bool(false)) if required => return default.cloned(),
-        _ => {}
+        Value::Object(map) if map.is_empty() => {
+            (blank || property.schema.schema_type == SchemaType::Object).then_some(default)
+        }
+        // Two lists that are written as null, and yet not there before they are set.
+        Value::Null if matches!(&*property.name, "drivers" | "validationActions") => None,
+        Value::Null | Value::Bool(false) => blank.then_some(default),
+        Value::String(s) if s.is_empty() => blank.then_some(default),
+        Value::Number(n) if n.as_f64() == Some(0.0) => blank.then_some(default),
+        _ => None,
     }
-    if !required {
-        return None;
-    }
-    Some(match property.schema.schema_type {
-        SchemaType::String if !property.schema.int_or_string => Value::String(String::new()),
-        SchemaType::Integer | SchemaType::Number => Value::from(0),
-        SchemaType::Boolean => Value::Bool(false),
-        _ => Value::Null,
-    })
 }
 
 fn fill(value: &mut Value, schema: &Schema, blank: bool, depth: usize) {
@@ -337,9 +314,8 @@ fn fill(value: &mut Value, schema: &Schema, blank: bool, depth: usize) {
         Value::Object(map) => {
             for property in &schema.properties {
                 if !map.contains_key(&*property.name) {
-                    let required = schema.required.contains(&property.name);
-                    if let Some(zero) = zero(property, required, blank) {
-                        map.insert(property.name.to_string(), zero);
+                    if let Some(zero) = zero(property, blank) {
+                        map.insert(property.name.to_string(), zero.clone());
                     }
                 }
                 if let Some(child) = map.get_mut(&*property.name) {

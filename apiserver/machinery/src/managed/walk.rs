@@ -139,14 +139,6 @@ fn differences(
             let (before, after) = (map(old).unwrap_or(none.clone()), map(new).unwrap_or(none));
             let names = before.keys().chain(after.keys().filter(|k| !before.contains_key(*k)));
             for name in names {
-                // A struct writes its empty times and pointers as null; they were there before.
-                let null_as_before = t.builtin
-                    && old.is_some()
-                    && !before.contains_key(name)
-                    && after.get(name).is_some_and(Value::is_null);
-                if null_as_before {
-                    continue;
-                }
                 path.push(Element::Field(name.clone()));
                 differences(before.get(name), after.get(name), t.field(name).0, path, out);
                 path.pop();
