@@ -16,6 +16,8 @@
 //! decisions, and the tests.
 
 mod error;
+#[cfg(test)]
+mod fake;
 pub mod management;
 pub mod runtime;
 pub mod tenant;

@@ -89,6 +89,20 @@ impl Grant {
         Ok(())
     }
 
+    /// Sees to it that the binding is still as it should be: one read, when it is.
+    pub async fn verify(&self, access: &Access) -> Result<(), Error> {
+        let cluster = Raw::new(access.client.clone()).cluster(&self.cluster_path);
+        let wanted = self.object();
+        match raw::optional(cluster.get(&self.path()).await)? {
+            Some(current)
+                if current["roleRef"] == wanted["roleRef"] && current["subjects"] == wanted["subjects"] =>
+            {
+                Ok(())
+            }
+            _ => self.ensure(access).await,
+        }
+    }
+
     /// Takes the role back. A control plane that is gone or detached has nothing to take back.
     pub async fn revoke(&self, access: &Access) -> Result<(), Error> {
         let cluster = Raw::new(access.client.clone()).cluster(&self.cluster_path);

@@ -19,6 +19,8 @@ mod object;
 mod queue;
 mod router;
 mod service_accounts;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

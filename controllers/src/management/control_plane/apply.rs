@@ -149,7 +149,7 @@ async fn credentials(
         if is_current(secret, &plan.inputs, now)
             && let Some(validity) = Validity::of(secret)
         {
-            plan.grant.ensure(&valid.access).await?;
+            plan.grant.verify(&valid.access).await?;
             return Ok(Ok((secret.clone(), validity)));
         }
     }

@@ -7,6 +7,8 @@ mod build;
 mod delete;
 mod dereference;
 mod status;
+#[cfg(test)]
+mod tests;
 mod validate;
 
 use std::sync::Arc;

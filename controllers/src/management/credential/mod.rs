@@ -116,7 +116,7 @@ async fn apply(
         if is_current(secret, &plan.secret.inputs, now)
             && let Some(validity) = Validity::of(secret)
         {
-            plan.secret.grant.ensure(&access).await?;
+            plan.secret.grant.verify(&access).await?;
             return Ok(Ok(validity));
         }
     }
