@@ -120,6 +120,36 @@ fn creating_owns_all_that_is_set() {
 }
 
 #[test]
+fn built_in_structs_are_there_before_they_are_set() {
+    let text = || typed(SchemaType::String);
+    let container = object(vec![property("name", text(), ListType::Atomic)]);
+    let containers = Schema { items: Some(container.into()), ..typed(SchemaType::Array) };
+    let labels = Schema { additional: Some(text().into()), ..typed(SchemaType::Object) };
+    let mut spec = object(vec![
+        property("containers", containers, ListType::Map(vec!["name".into()])),
+        property("labels", labels, ListType::Atomic),
+        property("raw", typed(SchemaType::Object), ListType::Atomic),
+    ]);
+    spec.properties[0].default = Some(Value::Null);
+    let mut pod = object(vec![property("spec", spec, ListType::Atomic)]);
+    pod.type_name = Some("io.k8s.api.core.v1.Pod".into());
+    pod.properties[0].default = Some(json!({}));
+    let versions = OneVersion { api_version: "v1", schema: &pod };
+    let (reset, now) = (Set::new(), Time::from_unix(1, 0));
+    let request =
+        Request { api_version: "v1", kind: "Pod", subresource: "", versions: &versions, reset: &reset, now };
+    let mut new = json!({"apiVersion": "v1", "kind": "Pod", "spec": {
+        "containers": [{"name": "c"}], "labels": {"a": "b"}, "raw": {"x": {"y": 1}}}});
+    track_update(&request, None, &mut new, "me");
+    assert_eq!(
+        fields(&new, "me"),
+        json!({"f:spec": {
+            "f:containers": {"k:{\"name\":\"c\"}": {".": {}, "f:name": {}}},
+            "f:labels": {".": {}, "f:a": {}}, "f:raw": {}}})
+    );
+}
+
+#[test]
 fn updates_move_fields_and_keep_times_of_the_rest() {
     let live = updated(None, config(json!({"replicas": 1, "color": "red"})), "me", 1);
     let mut new = live.clone();

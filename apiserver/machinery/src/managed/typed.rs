@@ -313,10 +313,10 @@ fn fill(value: &mut Value, schema: &Schema, blank: bool, depth: usize) {
     match value {
         Value::Object(map) => {
             for property in &schema.properties {
-                if !map.contains_key(&*property.name) {
-                    if let Some(zero) = zero(property, blank) {
-                        map.insert(property.name.to_string(), zero.clone());
-                    }
+                if !map.contains_key(&*property.name)
+                    && let Some(zero) = zero(property, blank)
+                {
+                    map.insert(property.name.to_string(), zero.clone());
                 }
                 if let Some(child) = map.get_mut(&*property.name) {
                     fill(child, &property.schema, blank, depth + 1);
