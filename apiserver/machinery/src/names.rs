@@ -17,9 +17,9 @@ const QUALIFIED_MSG: &str = "must consist of alphanumeric characters, '-', '_' o
 const CONFIG_KEY_FMT: &str = "[-._a-zA-Z0-9]+";
 const ENV_VAR_FMT: &str = "[-._a-zA-Z][-._a-zA-Z0-9]*";
 
-/// `must be no more than N bytes`.
+/// `must be no more than N characters`.
 pub fn max_len_error(length: usize) -> String {
-    format!("must be no more than {length} bytes")
+    format!("must be no more than {length} characters")
 }
 
 /// A message followed by examples and the regular expression, as upstream words it.
