@@ -36,11 +36,6 @@ pub(crate) fn ensure_spec(object: &mut Value) -> Option<&mut Obj> {
     crate::val::ensure(object.as_object_mut()?, "spec")
 }
 
-/// Whether this write is one of the object itself, rather than of a subresource.
-pub(crate) fn whole(cx: &Context<'_>) -> bool {
-    cx.subresource.is_none()
-}
-
 /// Fields of `status` that count something: none is negative.
 pub(crate) fn counts(status: &At<'_>, fields: &[&str], errors: &mut ErrorList) {
     for field in fields {

@@ -1,9 +1,8 @@
 //! Validation shared by kinds: label selectors, references by name, paths.
 
-use kplane_machinery::field::{ErrorList, FieldError, Path};
+use kplane_machinery::field::{ErrorList, FieldError};
 use serde_json::Value;
 
-use crate::amount;
 use crate::check;
 use crate::val::{At, Obj};
 
@@ -145,18 +144,4 @@ pub(crate) fn int_or_percent_value(value: &Value) -> i64 {
         Value::String(text) => text.strip_suffix('%').and_then(|p| p.parse().ok()).unwrap_or(0),
         other => other.as_i64().unwrap_or(0),
     }
-}
-
-/// Quantities of a map of resources, with paths of their own.
-pub(crate) fn negative_quantities(map: &At<'_>, errors: &mut ErrorList) {
-    for (_, quantity) in map.entries() {
-        if amount::of(quantity.value()).is_some_and(|n| n < 0) {
-            quantity.invalid_text(errors, "must be greater than or equal to 0");
-        }
-    }
-}
-
-/// The conditions upstream checks by kind: a reference to an object in `apiVersion`, `kind` and `name`.
-pub(crate) fn invalid_null(path: &Path, detail: &str) -> FieldError {
-    FieldError::invalid(path, &Value::Null, detail)
 }

@@ -278,13 +278,6 @@ pub(crate) fn each(object: &mut Obj, field: &str, mut change: impl FnMut(&mut Ob
     }
 }
 
-/// Sets `status` of an object to an empty map when absent: it is always shown.
-pub(crate) fn ensure_status(object: &mut Value) {
-    if let Some(fields) = object.as_object_mut() {
-        dflt(fields, "status", Obj::new());
-    }
-}
-
 /// Replaces `status`.
 pub(crate) fn set_status(object: &mut Value, status: Value) {
     if let Some(fields) = object.as_object_mut() {

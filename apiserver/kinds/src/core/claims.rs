@@ -2,6 +2,7 @@
 
 use kplane_machinery::field::{ErrorList, FieldError};
 use kplane_machinery::object::{meta_str, str_at};
+use kplane_machinery::quantity::Quantity;
 use serde_json::{Value, json};
 
 use crate::common::add_finalizer;
@@ -38,7 +39,7 @@ pub(crate) fn spec(spec: &At<'_>, errors: &mut ErrorList) {
     let storage = resources.f("requests").key("storage");
     if storage.there() {
         quantity_value("storage", &At::new(Some(storage.value()), resources.path.key("storage")), errors);
-        if amount::of(storage.value()) == Some(0) {
+        if amount::of(storage.value()).is_some_and(|q| q.is_zero()) {
             errors.push(FieldError::invalid(
                 &resources.path.key("storage"),
                 storage.value(),
@@ -140,8 +141,8 @@ impl Strategy for Claims {
             ));
         }
         let storage = |at: &At<'_>| amount::of(at.at(&["resources", "requests", "storage"]).value());
-        let capacity =
-            amount::of(At::root(old).at(&["status", "capacity"]).f("storage").value()).unwrap_or(0);
+        let capacity = amount::of(At::root(old).at(&["status", "capacity"]).f("storage").value())
+            .unwrap_or(Quantity::ZERO);
         if let (Some(now), Some(was)) = (storage(&new), storage(&before))
             && now < was
             && now <= capacity

@@ -1,7 +1,7 @@
 //! ReplicationControllers and PodTemplates.
 
 use kplane_machinery::field::{ErrorList, FieldError};
-use kplane_machinery::object::{meta_mut, meta_str};
+use kplane_machinery::object::meta_mut;
 use serde_json::{Value, json};
 
 use crate::common::{counts, first_generation, part_changed, spec_changed};
@@ -210,9 +210,4 @@ pub(crate) fn controller_of(object: &Value) -> String {
                 if group.is_empty() { format!("{kind}/{name}") } else { format!("{kind}.{group}/{name}") }
             },
         )
-}
-
-/// Whether an object is being deleted.
-pub(crate) fn deleting(object: &Value) -> bool {
-    !meta_str(object, "deletionTimestamp").is_empty()
 }

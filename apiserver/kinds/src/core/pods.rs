@@ -258,7 +258,7 @@ pub(crate) fn qos_class(pod: &Value) -> &'static str {
     for container in containers {
         let resources = container.get("resources").unwrap_or(&Value::Null);
         let amount_of = |part: &str, name: &str| {
-            resources.get(part).and_then(|p| p.get(name)).and_then(amount::of).filter(|n| *n > 0)
+            resources.get(part).and_then(|p| p.get(name)).filter(|q| amount::positive(q)).and_then(amount::of)
         };
         for name in ["cpu", "memory"] {
             let (request, limit) = (amount_of("requests", name), amount_of("limits", name));

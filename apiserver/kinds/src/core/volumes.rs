@@ -50,13 +50,10 @@ fn validate(spec: &At<'_>, errors: &mut ErrorList) {
         errors.push(FieldError::not_supported(&capacity.path, capacity.value(), &["storage"]));
     }
     for (_, quantity) in capacity.entries() {
-        match amount::of(quantity.value()) {
-            Some(n) if n <= 0 => {
-                let says =
-                    if n < 0 { "must be greater than or equal to 0" } else { "must be greater than zero" };
-                quantity.invalid_text(errors, says);
-            }
-            _ => {}
+        if amount::negative(quantity.value()) {
+            quantity.invalid_text(errors, "must be greater than or equal to 0");
+        } else if amount::of(quantity.value()).is_some_and(|q| q.is_zero()) {
+            quantity.invalid_text(errors, "must be greater than zero");
         }
     }
     let affinity = spec.at(&["nodeAffinity", "required"]);

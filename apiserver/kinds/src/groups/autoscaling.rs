@@ -62,7 +62,7 @@ fn target(target: &At<'_>, errors: &mut ErrorList) {
     }
     for field in ["value", "averageValue"] {
         let value = target.f(field);
-        if amount::of(value.value()).is_some_and(|n| n <= 0) {
+        if value.there() && !amount::positive(value.value()) {
             value.invalid(errors, "must be positive");
         }
     }

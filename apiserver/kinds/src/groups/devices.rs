@@ -8,7 +8,7 @@ use crate::check;
 use crate::common::{clear_status, first_generation, spec_changed};
 use crate::print;
 use crate::strategy::{Context, Strategy};
-use crate::val::{At, Obj, child, dflt, dflt_str, each, ensure, items, map_mut, sub};
+use crate::val::{At, Obj, child, dflt_str, each, ensure, items, map_mut, sub};
 
 /// The fields of a request of `v1beta1` that newer versions do not keep in `exactly`.
 const OF_REQUEST: [&str; 2] = ["name", "firstAvailable"];

@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::common::{clear_status, first_generation, spec_changed};
 use crate::print;
 use crate::strategy::{Context, Strategy};
-use crate::val::{At, ensure, text};
+use crate::val::{ensure, text};
 
 /// A kind without rules of its own.
 pub(crate) struct Simple {
@@ -101,9 +101,4 @@ pub(crate) fn component(object: &Value) -> Vec<Value> {
     };
     let said = |field: &str| Value::from(healthy.map_or("", |c| text(c, field)));
     vec![status.into(), said("message"), said("error")]
-}
-
-/// Whether something is set at a path.
-pub(crate) fn is_set(object: &Value, path: &[&str]) -> bool {
-    !At::root(object).at(path).empty()
 }

@@ -239,7 +239,7 @@ impl Strategy for Capacities {
         crate::rules::label_selector(&root.f("nodeTopology"), &mut errors);
         for field in ["capacity", "maximumVolumeSize"] {
             let amount = root.f(field);
-            if crate::amount::of(amount.value()).is_some_and(|n| n < 0) {
+            if crate::amount::negative(amount.value()) {
                 amount.invalid_text(&mut errors, "must be greater than or equal to 0");
             }
         }

@@ -545,9 +545,8 @@ fn resource_name(name: &str, path: &Path, container: bool, errors: &mut ErrorLis
 
 /// A quantity of a resource: not negative, and whole where parts make no sense.
 pub(crate) fn quantity_value(name: &str, quantity: &At<'_>, errors: &mut ErrorList) {
-    let Some(nanos) = amount::of(quantity.value()) else { return };
     let shown = Value::from(amount::text(quantity.value()));
-    if nanos < 0 {
+    if amount::negative(quantity.value()) {
         errors.push(FieldError::invalid(&quantity.path, &shown, "must be greater than or equal to 0"));
     }
     let whole = extended(name)
@@ -563,7 +562,7 @@ pub(crate) fn quantity_value(name: &str, quantity: &At<'_>, errors: &mut ErrorLi
                 | "services.nodeports"
                 | "services.loadbalancers"
         );
-    if whole && nanos % amount::ONE != 0 {
+    if whole && amount::fractional(quantity.value()) {
         errors.push(FieldError::invalid(&quantity.path, &shown, "must be an integer"));
     }
 }

@@ -10,9 +10,7 @@ pub(crate) mod validate;
 pub(crate) mod volumes;
 pub(crate) mod warnings;
 
-use serde_json::Value;
-
-use crate::val::{At, items};
+use crate::val::At;
 
 /// The three lists of containers.
 pub(crate) const CONTAINER_LISTS: [&str; 3] = ["initContainers", "containers", "ephemeralContainers"];
@@ -20,9 +18,4 @@ pub(crate) const CONTAINER_LISTS: [&str; 3] = ["initContainers", "containers", "
 /// All containers of a pod spec, with their paths.
 pub(crate) fn all_containers<'a>(spec: &At<'a>) -> Vec<At<'a>> {
     CONTAINER_LISTS.iter().flat_map(|list| spec.f(list).items().collect::<Vec<_>>()).collect()
-}
-
-/// All containers of a pod spec.
-pub(crate) fn each_container(spec: &Value) -> impl Iterator<Item = &Value> {
-    CONTAINER_LISTS.iter().flat_map(|list| items(spec, list))
 }

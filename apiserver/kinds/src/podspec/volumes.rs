@@ -88,7 +88,7 @@ pub(crate) fn one(kind: &str, source: &At<'_>, errors: &mut ErrorList) {
     match kind {
         "emptyDir" => {
             let limit = source.f("sizeLimit");
-            if amount::of(limit.value()).is_some_and(|n| n < 0) {
+            if amount::negative(limit.value()) {
                 limit.forbidden(errors, "SizeLimit field must be a valid resource quantity");
             }
         }

@@ -120,7 +120,7 @@ fn container(container: &At<'_>, out: &mut Vec<String>) {
     for part in ["limits", "requests"] {
         for (name, quantity) in container.at(&["resources", part]).entries() {
             let whole = matches!(name, "memory" | "ephemeral-storage");
-            if whole && amount::of(quantity.value()).is_some_and(|n| n % amount::ONE != 0) {
+            if whole && amount::fractional(quantity.value()) {
                 out.push(format!(
                     "{}: fractional byte value {:?} is invalid, must be an integer",
                     quantity.path,

@@ -25,6 +25,12 @@ fn phase(virtual_cluster: &Value) -> &'static str {
     }
 }
 
+fn set_phase(object: &mut Value, phase: &str) {
+    if let Some(status) = object.as_object_mut().and_then(|fields| crate::val::ensure(fields, "status")) {
+        status.insert("phase".into(), phase.into());
+    }
+}
+
 impl Strategy for VirtualClusters {
     fn default(&self, _version: &str, object: &mut Value) {
         if let Some(fields) = object.as_object_mut() {
@@ -34,7 +40,8 @@ impl Strategy for VirtualClusters {
     }
 
     fn prepare_create(&self, _cx: &Context<'_>, object: &mut Value) {
-        object["status"] = json!({"phase": phase(object)});
+        let phase = phase(object);
+        crate::val::set_status(object, json!({"phase": phase}));
         object::set_meta(object, "generation", Some(1.into()));
         let mut finalizers = object["metadata"]["finalizers"].as_array().cloned().unwrap_or_default();
         if !finalizers.iter().any(|f| f == DATA_FINALIZER) {
@@ -46,7 +53,8 @@ impl Strategy for VirtualClusters {
     fn prepare_update(&self, cx: &Context<'_>, object: &mut Value, old: &Value) {
         keep_other_part(cx, object, old);
         // Where it is in its life follows from the rest.
-        object["status"]["phase"] = phase(object).into();
+        let phase = phase(object);
+        set_phase(object, phase);
     }
 
     fn validate_create(&self, _cx: &Context<'_>, object: &Value) -> ErrorList {
@@ -80,6 +88,6 @@ impl Strategy for VirtualClusters {
     }
 
     fn begin_deletion(&self, object: &mut Value) {
-        object["status"]["phase"] = "Terminating".into();
+        set_phase(object, "Terminating");
     }
 }
