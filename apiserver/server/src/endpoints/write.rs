@@ -161,7 +161,6 @@ pub async fn create(
     if object != submitted {
         managed::track(resource, Some(&submitted), &mut object, &tracking);
     }
-    strategy.prepare_create(&hook, &mut object);
 
     let generated = object::name(&object).is_empty() && !object::meta_str(&object, "generateName").is_empty();
     let mut attempt = 0;
@@ -169,6 +168,8 @@ pub async fn create(
         attempt += 1;
         let mut candidate = object.clone();
         system::fill_create(&mut candidate, resource, cx);
+        // After the name and uid are known: a Job selects its pods by them.
+        strategy.prepare_create(&hook, &mut candidate);
         cx.app.allocate(cx, resource, &mut candidate, None).await?;
         let mut errors = system::validate_create(resource, &candidate);
         errors.extend(strategy.validate_create(&hook, &candidate));
