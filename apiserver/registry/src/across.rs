@@ -259,7 +259,7 @@ impl Across {
         if !all.contains_key(tail) && !all.contains_key(EVERYTHING) {
             return;
         }
-        // Of one that is closed nothing is shown.
+        // Of one that is gone nothing can be told; one that is being destroyed still tells what it loses.
         let Some(vcp) = directory.get(id) else { return };
         let happened = happened(vcp, tail, rel, event, revision);
         for tail in [tail, EVERYTHING] {

@@ -43,16 +43,20 @@ pub async fn all_control_planes_are_listed_and_watched(store: SharedStore) {
     assert_eq!(registry.stats().hot_sets, 0);
 
     put(&registry, &all[1], &key("l", "x"), "before").await;
-    let mut watching = Box::pin(registry.watch_all(&config_maps(), Some(start)).await.unwrap());
+    let mut watching = Box::pin(registry.watch_all(Some(&config_maps()), Some(start)).await.unwrap());
+    let mut everything = Box::pin(registry.watch_all(None, Some(start)).await.unwrap());
     put(&registry, &all[2], &key("l", "x"), "after").await;
     remove(&registry, &all[2], &key("l", "x")).await;
     registry.close_vcp(all[2].id, VcpState::Detached).await.unwrap();
-    let mut seen = Vec::new();
-    while seen.len() < 3 {
-        let next = tokio::time::timeout(Duration::from_secs(20), watching.next()).await.unwrap();
-        if let AcrossEvent::Event { kind, vcp, object, .. } = next.unwrap().unwrap() {
-            seen.push(format!("{kind:?} {} {}", vcp.name, data(&object)));
+    for watching in [&mut watching as &mut (dyn Stream<Item = _> + Unpin), &mut everything] {
+        let mut seen = Vec::new();
+        while seen.len() < 3 {
+            let next = tokio::time::timeout(Duration::from_secs(20), watching.next()).await.unwrap();
+            if let AcrossEvent::Event { kind, vcp, resource, object, .. } = next.unwrap().unwrap() {
+                assert_eq!(resource, config_maps());
+                seen.push(format!("{kind:?} {} {}", vcp.name, data(&object)));
+            }
         }
+        assert_eq!(seen, ["Added vcp-2 before", "Added vcp-3 after", "Deleted vcp-3 after"]);
     }
-    assert_eq!(seen, ["Added vcp-2 before", "Added vcp-3 after", "Deleted vcp-3 after"]);
 }
