@@ -96,3 +96,35 @@ async fn a_dead_endpoint_does_no_harm() {
         assert_eq!(seen(&mut watch).await.0, revision);
     }
 }
+
+/// Over TLS each side shows a certificate of the authority; without one there is no way in.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tls_with_client_certificates() {
+    let ca_key = rcgen::KeyPair::generate().unwrap();
+    let mut ca = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let ca_cert = ca.self_signed(&ca_key).unwrap();
+    let issuer = rcgen::Issuer::new(ca, ca_key);
+    let issue = |purpose| {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+        params.extended_key_usages = vec![purpose];
+        let cert = params.signed_by(&key, &issuer).unwrap();
+        (cert.pem(), key.serialize_pem())
+    };
+    let (cert, key) = issue(rcgen::ExtendedKeyUsagePurpose::ServerAuth);
+    let server = EtcdServer::start_tls(&ca_cert.pem(), &cert, &key).await;
+
+    let (cert, key) = issue(rcgen::ExtendedKeyUsagePurpose::ClientAuth);
+    let mut options = EtcdOptions::new([server.endpoint()]);
+    options.ca = Some(ca_cert.pem().into_bytes());
+    options.request_timeout = Duration::from_secs(3);
+    assert!(EtcdStore::connect(options.clone()).await.is_err());
+
+    options.cert = Some(cert.into_bytes());
+    options.key = Some(key.into_bytes());
+    let store = EtcdStore::connect(options).await.unwrap();
+    let mut watch = store.watch(WatchRequest::prefix("/")).await.unwrap();
+    let revision = put(&store, "1").await;
+    assert_eq!(seen(&mut watch).await, (revision, "1".into()));
+}

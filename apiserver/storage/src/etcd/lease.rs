@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use etcd_client::LeaseClient;
 
-use super::errors::{self, Kind};
+use super::errors::Kind;
 use crate::Result;
 
 /// How long a lease is given to new keys, and to how many: so that none is revoked with too many.
@@ -48,13 +48,13 @@ impl Leases {
         // A twentieth longer than asked, so that it can be shared meanwhile.
         let reused_for = (Duration::from_secs(seconds) / 20).min(REUSED_FOR);
         let granted_at = Instant::now();
-        let granted = self
-            .client
-            .clone()
-            .grant((seconds + reused_for.as_secs()) as i64, None)
-            .await
-            // A lease that nobody knows of does no harm.
-            .map_err(|error| errors::map(error, Kind::Read))?;
+        let seconds_granted = (seconds + reused_for.as_secs()) as i64;
+        // A lease that nobody knows of does no harm, so a grant may be repeated like a read.
+        let granted = super::attempt(Kind::Read, || {
+            let mut client = self.client.clone();
+            async move { client.grant(seconds_granted, None).await }
+        })
+        .await?;
         let lease = Lease {
             id: granted.id(),
             reused_until: granted_at + Duration::from_secs(reused_for.as_secs()),

@@ -34,9 +34,11 @@ const FIRST_PAGE: usize = 500;
 const LARGEST_PAGE: usize = 10_000;
 /// How often a range without a revision is begun again when compaction overtakes it.
 const RANGE_ATTEMPTS: usize = 5;
-/// How often a request that was not done is made, and the first pause, which doubles.
-const ATTEMPTS: usize = 5;
-const FIRST_PAUSE: Duration = Duration::from_millis(10);
+/// How often a request that was not done is made: often enough to meet a member that is up, since
+/// the client picks one at random. The pause between doubles up to the longest.
+const ATTEMPTS: usize = 16;
+const FIRST_PAUSE: Duration = Duration::from_millis(2);
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 /// Any key serves to ask for the current revision.
 const PROBE: &[u8] = b"\0";
 
@@ -162,25 +164,12 @@ impl EtcdStore {
 
     /// Waits for an answer, not too long. What surely was not done is tried again, since another
     /// member may do it.
-    async fn call<T, F>(&self, kind: Kind, mut request: impl FnMut() -> F) -> Result<T>
+    async fn call<T, F>(&self, kind: Kind, request: impl FnMut() -> F) -> Result<T>
     where
         F: Future<Output = Result<T, etcd_client::Error>>,
     {
         self.check_open()?;
-        let attempts = async {
-            let mut pause = FIRST_PAUSE;
-            let mut left = ATTEMPTS;
-            loop {
-                left -= 1;
-                match request().await.map_err(|error| errors::map(error, kind)) {
-                    Err(error) if left > 0 && error.is_retriable() && !errors::is_lost_lease(&error) => {
-                        tokio::time::sleep(pause).await;
-                        pause *= 2;
-                    }
-                    answer => return answer,
-                }
-            }
-        };
+        let attempts = attempt(kind, request);
         match tokio::time::timeout(self.options.request_timeout, attempts).await {
             Ok(answer) => answer,
             Err(_) => Err(kind.unanswered("etcd did not answer in time".into())),
@@ -288,6 +277,25 @@ impl EtcdStore {
                 Some(last) if got.more && !full => start = successor(&last.key),
                 _ => return Ok(response),
             }
+        }
+    }
+}
+
+/// Makes a request until it gets an answer other than that it was not done.
+async fn attempt<T, F>(kind: Kind, mut request: impl FnMut() -> F) -> Result<T>
+where
+    F: Future<Output = Result<T, etcd_client::Error>>,
+{
+    let mut pause = FIRST_PAUSE;
+    let mut left = ATTEMPTS;
+    loop {
+        left -= 1;
+        match request().await.map_err(|error| errors::map(error, kind)) {
+            Err(error) if left > 0 && error.is_retriable() && !errors::is_lost_lease(&error) => {
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+            answer => return answer,
         }
     }
 }

@@ -19,6 +19,8 @@ pub struct EtcdServer {
     directory: tempfile::TempDir,
     client_port: u16,
     peer_port: u16,
+    health_port: u16,
+    tls: bool,
 }
 
 impl EtcdServer {
@@ -27,19 +29,35 @@ impl EtcdServer {
     /// # Panics
     /// When there is no etcd, or it does not become healthy: a test must not pass without it.
     pub async fn start() -> Self {
+        Self::start_with(None).await
+    }
+
+    /// The same over TLS, with client certificates: the PEM of the authority of both sides, of the
+    /// server's certificate (for 127.0.0.1) and of its key.
+    pub async fn start_tls(ca: &str, cert: &str, key: &str) -> Self {
+        Self::start_with(Some([("ca", ca), ("cert", cert), ("key", key)])).await
+    }
+
+    async fn start_with(tls: Option<[(&str, &str); 3]>) -> Self {
         let mut server = EtcdServer {
             child: None,
             directory: tempfile::tempdir().expect("a temporary directory"),
             client_port: free_port(),
             peer_port: free_port(),
+            health_port: free_port(),
+            tls: tls.is_some(),
         };
+        for (name, pem) in tls.into_iter().flatten() {
+            std::fs::write(server.directory.path().join(name), pem).expect("a file");
+        }
         server.resume().await;
         server
     }
 
     /// The URL to connect to.
     pub fn endpoint(&self) -> String {
-        format!("http://127.0.0.1:{}", self.client_port)
+        let scheme = if self.tls { "https" } else { "http" };
+        format!("{scheme}://127.0.0.1:{}", self.client_port)
     }
 
     /// Kills it, as a crash would.
@@ -60,7 +78,21 @@ impl EtcdServer {
         let peer = format!("http://127.0.0.1:{}", self.peer_port);
         let log = self.directory.path().join("log");
         let output = std::fs::File::options().create(true).append(true).open(&log).expect("a log file");
-        let child = Command::new(&etcd)
+        let mut command = Command::new(&etcd);
+        if self.tls {
+            let file = |name| self.directory.path().join(name);
+            command
+                .arg("--client-cert-auth")
+                .arg("--trusted-ca-file")
+                .arg(file("ca"))
+                .arg("--cert-file")
+                .arg(file("cert"))
+                .arg("--key-file")
+                .arg(file("key"));
+        }
+        let metrics = format!("http://127.0.0.1:{}", self.health_port);
+        let child = command
+            .args(["--listen-metrics-urls", &metrics])
             .env_remove("ETCD_DATA_DIR")
             .args(["--name", "test", "--log-level", "warn"])
             .args(["--unsafe-no-fsync", "--snapshot-count", "10000"])
@@ -78,7 +110,7 @@ impl EtcdServer {
             .unwrap_or_else(|error| panic!("cannot start {}: {error}", etcd.display()));
         self.child = Some(child);
         let deadline = Instant::now() + READY_WITHIN;
-        while !healthy(self.client_port).await {
+        while !healthy(self.health_port).await {
             let exited = self.child.as_mut().is_some_and(|child| !matches!(child.try_wait(), Ok(None)));
             if exited || Instant::now() > deadline {
                 let log = std::fs::read_to_string(&log).unwrap_or_default();
