@@ -253,6 +253,10 @@ impl Template {
             let (name, after) = after
                 .split_once(CLOSE)
                 .ok_or_else(|| Error::Invalid(format!("{seed}: a placeholder has no end")))?;
+            let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ':');
+            if name.is_empty() || !name.chars().all(plain) {
+                return Err(Error::Invalid(format!("{seed}: {name:?} is no name of a placeholder")));
+            }
             text.push_str(before);
             rest = after;
             let name = match name.strip_suffix(BARE) {
@@ -356,5 +360,72 @@ impl Heir {
             }
         }
         out.extend_from_slice(&text[at..]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn heir(object: Value, parameters: Parameters) -> Heir {
+        let key = ObjectKey::new(ResourceKey::new("", "services"), Some("default"), "kubernetes");
+        let layer = Layer::build(3, vec![(key, object)]).unwrap();
+        let loaded = LoadedLayer::read(layer.bytes()).unwrap();
+        let (tail, rel, template) = &loaded.objects[0];
+        assert_eq!((tail.as_str(), &**rel), ("/services/", "default/kubernetes"));
+        Heir {
+            template: template.clone(),
+            parameters: Arc::new(parameters),
+            uid: [1; 16],
+            created: 0,
+            name: "demo".into(),
+        }
+    }
+
+    #[test]
+    fn placeholders_take_what_differs() {
+        let object = json!({
+            "kind": "Service", "apiVersion": "v1",
+            "metadata": {"name": "kubernetes", "annotations": {"of": "{{kplane.name}} since {{kplane.created}}"}},
+            "spec": {"clusterIP": "{{kplane.ip}}", "port": "{{kplane.port:bare}}", "uid": "{{kplane.uid}}"},
+        });
+        let parameters = Parameters::new([("ip", "10.0.0.1\n\"x\""), ("port", "443")]).unwrap();
+        let heir = heir(object, parameters);
+        assert_eq!(heir.template.parameters().collect::<Vec<_>>(), ["ip", "port"]);
+        let mut json = Vec::new();
+        heir.write(Some(9), false, &mut json);
+        let read: Value = serde_json::from_slice(&json).unwrap();
+        let expected = json!({
+            "kind": "Service", "apiVersion": "v1",
+            "metadata": {
+                "name": "kubernetes", "uid": heir.object_uid(), "creationTimestamp": "1970-01-01T00:00:00Z",
+                "resourceVersion": "9", "annotations": {"of": "demo since 1970-01-01T00:00:00Z"},
+            },
+            "spec": {
+                "clusterIP": "10.0.0.1\n\"x\"", "port": 443, "uid": "01010101-0101-0101-0101-010101010101",
+            },
+        });
+        assert_eq!(read, expected);
+        json.clear();
+        heir.write(None, true, &mut json);
+        let untyped: Value = serde_json::from_slice(&json).unwrap();
+        assert_eq!(untyped.as_object().unwrap().keys().collect::<Vec<_>>(), ["metadata", "spec"]);
+    }
+
+    #[test]
+    fn a_layer_is_its_content() {
+        let object = |text: &str| json!({"kind": "ConfigMap", "metadata": {}, "data": {"a": text}});
+        let key = |name: &str| ObjectKey::new(ResourceKey::new("", "configmaps"), Some("a"), name);
+        let one = Layer::build(1, vec![(key("x"), object("1")), (key("y"), object("2"))]).unwrap();
+        let other = Layer::build(1, vec![(key("y"), object("2")), (key("x"), object("1"))]).unwrap();
+        assert_eq!(one.hash(), other.hash());
+        assert_ne!(one.hash(), Layer::build(2, vec![(key("x"), object("1"))]).unwrap().hash());
+        assert_eq!(ContentHash::parse(&one.hash().to_string()), Some(one.hash()));
+        for broken in ["{{kplane.x", "a{{kplane.x:bare}}"] {
+            assert!(Layer::build(1, vec![(key("x"), object(broken))]).is_err(), "{broken}");
+        }
+        assert!(Parameters::new([("uid", "x")]).is_err());
     }
 }
