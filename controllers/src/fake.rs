@@ -132,7 +132,6 @@ impl State {
         if let Some(object) = self.objects.get(key) {
             return (200, object.clone());
         }
-        // The last segment of a collection is a plural in lower case; of an object it follows one.
         let prefix = format!("{key}/");
         let items: Vec<&Value> = self
             .objects
@@ -140,10 +139,8 @@ impl State {
             .filter(|(path, _)| path.strip_prefix(&prefix).is_some_and(|rest| !rest.contains('/')))
             .map(|(_, object)| object)
             .collect();
-        if items.is_empty() && !key.ends_with('s') {
-            return error(404, "NotFound");
-        }
-        if items.is_empty() && key.split('/').count() % 2 == 0 && !key.contains("namespaces/") {
+        let is_collection = ["configmaps", "pods"].iter().any(|plural| key.ends_with(plural));
+        if items.is_empty() && !is_collection {
             return error(404, "NotFound");
         }
         let list = json!({

@@ -8,6 +8,9 @@
 //!
 //! [`definitions`] gives the CustomResourceDefinitions, of which `config/crd` holds the YAML.
 
+// Several printer columns of one type are no duplicates, though they look so to the lint.
+#![allow(clippy::duplicated_attributes)]
+
 pub mod conditions;
 mod definitions;
 pub mod names;

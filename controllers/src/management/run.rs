@@ -98,8 +98,14 @@ where
 {
     let (reader, writer) = reflector::store();
     let stream = watcher(api, watcher::Config::default())
-        // Nobody here reads managed fields, and they are the half of a small object.
-        .modify(|object: &mut K| object.meta_mut().managed_fields = None)
+        // Nobody here reads these, and they are the half of a small object.
+        .modify(|object: &mut K| {
+            let metadata = object.meta_mut();
+            metadata.managed_fields = None;
+            if let Some(annotations) = metadata.annotations.as_mut() {
+                annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
+            }
+        })
         .default_backoff()
         .reflect(writer)
         .applied_objects()

@@ -89,10 +89,13 @@ impl Resources {
     }
 }
 
+/// The resources of control planes, and when they were asked for.
+type Known = HashMap<Arc<str>, (Instant, Arc<Resources>)>;
+
 /// Asks control planes for their resources.
 pub struct Discovery {
     raw: Raw,
-    known: Mutex<HashMap<Arc<str>, (Instant, Arc<Resources>)>>,
+    known: Mutex<Known>,
 }
 
 impl Discovery {

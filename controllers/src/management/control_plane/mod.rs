@@ -101,9 +101,14 @@ async fn reconcile(control_plane: Arc<ControlPlane>, context: Arc<Context>) -> R
 
 /// One pass towards what the spec asks. The status is written whatever happens.
 async fn provide(control_plane: &ControlPlane, context: &Context) -> Result<Action, Error> {
-    ensure_finalizer(control_plane, context).await?;
     let now = jiff::Timestamp::now();
-    let progress = match dereference::dereference(control_plane, context).await {
+    // Looking is free; nothing is written before the finalizer is there.
+    let (finalizer, found) = tokio::join!(
+        ensure_finalizer(control_plane, context),
+        dereference::dereference(control_plane, context)
+    );
+    finalizer?;
+    let progress = match found {
         Err(error) => status::Progress::failed(error),
         Ok(found) => match validate::validate(control_plane, found) {
             Err(refusal) => status::Progress::refused(refusal),
@@ -112,8 +117,8 @@ async fn provide(control_plane: &ControlPlane, context: &Context) -> Result<Acti
     };
     let new = status::compute(control_plane, &progress, now);
     let api: Api<ControlPlane> = Api::all(context.client.clone());
-    status::announce(control_plane, &new, context).await;
     crate::runtime::status::write(&api, control_plane, control_plane.status.as_ref(), &new).await?;
+    status::announce(control_plane, &new, context).await;
     if let Some(error) = progress.error {
         return Err(error);
     }

@@ -69,7 +69,7 @@ async fn reconcile(plane: Arc<ManagementPlane>, context: Arc<Context>) -> Result
     let (observed, error) = match validate::validate(&plane, context.planes.embedded()) {
         Decision::Impossible { message } => (Observed::Impossible { message }, None),
         Decision::Embedded(embedded) => {
-            let health = embedded.health.borrow().clone();
+            let health = Box::new(embedded.health.borrow().clone());
             let observed = Observed::Embedded {
                 endpoint: embedded.endpoint.clone(),
                 ca: embedded.ca.clone(),
@@ -85,9 +85,9 @@ async fn reconcile(plane: Arc<ManagementPlane>, context: Arc<Context>) -> Result
     };
     let unsupported = validate::unsupported(&plane.spec, context.planes.embedded());
     let new = status::compute(&plane, &observed, &unsupported, now);
-    status::announce(&plane, &new, &context).await;
     let api: Api<ManagementPlane> = Api::all(context.client.clone());
     crate::runtime::status::write(&api, plane.as_ref(), plane.status.as_ref(), &new).await?;
+    status::announce(&plane, &new, &context).await;
     if let Some(error) = error {
         return Err(error);
     }

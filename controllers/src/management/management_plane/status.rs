@@ -26,7 +26,7 @@ pub enum Observed {
         /// The version of the server.
         version: String,
         /// How it is doing.
-        health: PlaneHealth,
+        health: Box<PlaneHealth>,
     },
     /// Pods serve.
     Deployed(Box<Applied>),
@@ -159,7 +159,7 @@ mod tests {
             endpoint: "https://127.0.0.1:8443".into(),
             ca: "pem".into(),
             version: "v1".into(),
-            health,
+            health: Box::new(health),
         };
         let status = computed(&observed(PlaneHealth::ok()));
         assert!(is_true(&status.conditions, READY) && is_true(&status.conditions, STORE_READY));
