@@ -115,12 +115,11 @@ impl Strategy for DaemonSets {
         errors
     }
 
-    fn warnings(&self, cx: &Context<'_>, object: &Value, _old: Option<&Value>) -> Vec<String> {
+    fn warnings(&self, cx: &Context<'_>, object: &Value, old: Option<&Value>) -> Vec<String> {
         if cx.subresource.is_some() {
             return Vec::new();
         }
-        let template = At::root(object).at(&["spec", "template"]);
-        warnings::of(&template.f("metadata"), &template.f("spec"))
+        warnings::of_template(object, old, &["spec", "template"], false)
     }
 
     fn generation(&self, cx: &Context<'_>, object: &Value, old: &Value) -> Option<bool> {

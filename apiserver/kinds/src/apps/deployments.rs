@@ -125,12 +125,11 @@ impl Strategy for Deployments {
         errors
     }
 
-    fn warnings(&self, cx: &Context<'_>, object: &Value, _old: Option<&Value>) -> Vec<String> {
+    fn warnings(&self, cx: &Context<'_>, object: &Value, old: Option<&Value>) -> Vec<String> {
         if cx.subresource.is_some() {
             return Vec::new();
         }
-        let template = At::root(object).at(&["spec", "template"]);
-        warnings::of(&template.f("metadata"), &template.f("spec"))
+        warnings::of_template(object, old, &["spec", "template"], true)
     }
 
     /// Annotations count too: the controller copies them to its ReplicaSets.

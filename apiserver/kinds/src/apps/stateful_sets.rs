@@ -150,13 +150,12 @@ impl Strategy for StatefulSets {
         errors
     }
 
-    fn warnings(&self, cx: &Context<'_>, object: &Value, _old: Option<&Value>) -> Vec<String> {
+    fn warnings(&self, cx: &Context<'_>, object: &Value, old: Option<&Value>) -> Vec<String> {
         if cx.subresource.is_some() {
             return Vec::new();
         }
         let root = At::root(object);
-        let template = root.at(&["spec", "template"]);
-        let mut out = warnings::of(&template.f("metadata"), &template.f("spec"));
+        let mut out = warnings::of_template(object, old, &["spec", "template"], false);
         let limit = root.at(&["spec", "revisionHistoryLimit"]);
         if limit.num() < 0 {
             out.push("spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is recommended".into());

@@ -90,13 +90,12 @@ impl Strategy for CronJobs {
         if cx.subresource.is_some() { Vec::new() } else { validate(object, false) }
     }
 
-    fn warnings(&self, cx: &Context<'_>, object: &Value, _old: Option<&Value>) -> Vec<String> {
+    fn warnings(&self, cx: &Context<'_>, object: &Value, old: Option<&Value>) -> Vec<String> {
         if cx.subresource.is_some() {
             return Vec::new();
         }
         let root = At::root(object);
-        let template = root.at(&["spec", "jobTemplate", "spec", "template"]);
-        let mut out = warnings::of(&template.f("metadata"), &template.f("spec"));
+        let mut out = warnings::of_template(object, old, &["spec", "jobTemplate", "spec", "template"], true);
         if root.at(&["spec", "schedule"]).str().contains("TZ") {
             out.push(
                 "spec.schedule: cannot use TZ or CRON_TZ in schedule, use timeZone field instead".into(),

@@ -269,7 +269,6 @@ impl Strategy for Jobs {
             return Vec::new();
         }
         let root = At::root(object);
-        let template = root.at(&["spec", "template"]);
         let mut out = Vec::new();
         let mode = root.at(&["spec", "completionMode"]).str();
         if mode == "Indexed" && old.is_none() {
@@ -279,7 +278,7 @@ impl Strategy for Jobs {
                 out.push("spec.parallelism: In Indexed Jobs with a number of completions higher than 10^5 and a parallelism higher than 10^4, Kubernetes might not be able to track completedIndexes when a big number of indexes fail".into());
             }
         }
-        out.extend(warnings::of(&template.f("metadata"), &template.f("spec")));
+        out.extend(warnings::of_template(object, old, &["spec", "template"], true));
         out
     }
 

@@ -118,9 +118,8 @@ impl Strategy for ReplicationControllers {
         errors
     }
 
-    fn warnings(&self, _cx: &Context<'_>, object: &Value, _old: Option<&Value>) -> Vec<String> {
-        let template = At::root(object).at(&["spec", "template"]);
-        warnings::of(&template.f("metadata"), &template.f("spec"))
+    fn warnings(&self, _cx: &Context<'_>, object: &Value, old: Option<&Value>) -> Vec<String> {
+        warnings::of_template(object, old, &["spec", "template"], true)
     }
 
     fn generation(&self, cx: &Context<'_>, object: &Value, old: &Value) -> Option<bool> {
@@ -171,9 +170,8 @@ impl Strategy for PodTemplates {
         self.validate_create(cx, object)
     }
 
-    fn warnings(&self, _cx: &Context<'_>, object: &Value, _old: Option<&Value>) -> Vec<String> {
-        let template = At::root(object).f("template");
-        warnings::of(&template.f("metadata"), &template.f("spec"))
+    fn warnings(&self, _cx: &Context<'_>, object: &Value, old: Option<&Value>) -> Vec<String> {
+        warnings::of_template(object, old, &["template"], false)
     }
 
     fn generation(&self, cx: &Context<'_>, object: &Value, old: &Value) -> Option<bool> {

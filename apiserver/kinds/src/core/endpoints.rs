@@ -91,6 +91,10 @@ impl Strategy for EndpointsKind {
         validate(object)
     }
 
+    fn allow_create_on_update(&self) -> bool {
+        true
+    }
+
     fn row(&self, _version: &str, object: &Value, now: i64) -> Option<Vec<Value>> {
         Some(vec![print::name(object), shown(object).into(), print::age(object, now)])
     }

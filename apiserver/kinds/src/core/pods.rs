@@ -108,12 +108,17 @@ impl Strategy for Pods {
         errors
     }
 
-    fn warnings(&self, cx: &Context<'_>, object: &Value, _old: Option<&Value>) -> Vec<String> {
+    fn warnings(&self, cx: &Context<'_>, object: &Value, old: Option<&Value>) -> Vec<String> {
         if cx.subresource == Some("status") {
             return Vec::new();
         }
         let root = At::root(object);
-        warnings::of(&root.f("metadata"), &root.f("spec"))
+        let mut out = Vec::new();
+        if old.is_none() {
+            out.extend(warnings::hostname(object, "in the Pod's hostname"));
+        }
+        out.extend(warnings::of(&root.f("metadata"), &root.f("spec")));
+        out
     }
 
     fn generation(&self, cx: &Context<'_>, object: &Value, old: &Value) -> Option<bool> {

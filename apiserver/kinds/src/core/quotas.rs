@@ -239,6 +239,10 @@ impl Strategy for LimitRanges {
         each(spec, "limits", default_item);
     }
 
+    fn allow_create_on_update(&self) -> bool {
+        true
+    }
+
     fn validate_create(&self, _cx: &Context<'_>, object: &Value) -> ErrorList {
         let mut errors = Vec::new();
         let mut kinds = HashSet::new();

@@ -150,6 +150,10 @@ impl Strategy for Services {
         kplane_machinery::object::str_at(object, &path).to_owned()
     }
 
+    fn allow_create_on_update(&self) -> bool {
+        true
+    }
+
     fn returns_deleted_object(&self) -> bool {
         true
     }

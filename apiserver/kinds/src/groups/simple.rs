@@ -67,7 +67,7 @@ pub(crate) fn marked_name(object: &Value, annotations: &[&str]) -> Value {
 
 /// `LeaseCandidate`.
 pub(crate) fn lease_candidate(object: &Value) -> Vec<Value> {
-    ["leaseName", "binaryVersion", "emulationVersion", "strategy"]
+    ["leaseName", "binaryVersion", "emulationVersion"]
         .iter()
         .map(|f| Value::from(str_at(object, &["spec", f])))
         .collect()
@@ -101,4 +101,14 @@ pub(crate) fn component(object: &Value) -> Vec<Value> {
     };
     let said = |field: &str| Value::from(healthy.map_or("", |c| text(c, field)));
     vec![status.into(), said("message"), said("error")]
+}
+
+/// `StorageVersionMigration`.
+pub(crate) fn migration(object: &Value) -> Vec<Value> {
+    let part = |field: &str| str_at(object, &["spec", "resource", field]);
+    let shown = match part("group") {
+        "" => part("resource").to_owned(),
+        group => format!("{}.{group}", part("resource")),
+    };
+    vec![shown.into()]
 }

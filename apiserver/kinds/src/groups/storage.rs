@@ -217,6 +217,10 @@ impl Strategy for Nodes {
         self.validate_create(cx, object)
     }
 
+    fn allow_unconditional_update(&self) -> bool {
+        false
+    }
+
     fn returns_deleted_object(&self) -> bool {
         true
     }

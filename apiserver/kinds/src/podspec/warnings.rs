@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use serde_json::Value;
 
 use crate::amount;
-use crate::val::At;
+use crate::val::{At, same};
 
 const OLD_NODE_LABELS: [(&str, &str); 5] = [
     ("beta.kubernetes.io/arch", "deprecated since v1.14; use \"kubernetes.io/arch\" instead"),
@@ -68,6 +68,33 @@ pub(crate) fn of(meta: &At<'_>, spec: &At<'_>) -> Vec<String> {
         ));
     }
     out
+}
+
+/// Warnings of a template at a path of an object: of what is new or changed. With `named`, the names of its pods,
+/// and so their hostnames, begin with the name of the object.
+pub(crate) fn of_template(object: &Value, old: Option<&Value>, path: &[&str], named: bool) -> Vec<String> {
+    let template = At::root(object).at(path);
+    let mut out = Vec::new();
+    match old {
+        Some(old) if same(template.value(), At::root(old).at(path).value()) => return out,
+        Some(_) => {}
+        None if named => out.extend(hostname(object, "in Pod names and hostnames")),
+        None => {}
+    }
+    out.extend(of(&template.f("metadata"), &template.f("spec")));
+    out
+}
+
+/// A name that is no DNS label makes a poor hostname.
+pub(crate) fn hostname(object: &Value, used: &str) -> Option<String> {
+    let name = kplane_machinery::object::name(object);
+    let messages = crate::check::label(name);
+    (!name.is_empty() && !messages.is_empty()).then(|| {
+        format!(
+            "metadata.name: this is used {used}, which can result in surprising behavior; a DNS label is recommended: [{}]",
+            messages.join(" ")
+        )
+    })
 }
 
 fn annotations(meta: &At<'_>, out: &mut Vec<String>) {

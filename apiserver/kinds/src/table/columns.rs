@@ -410,11 +410,12 @@ pub(crate) const STORAGE_VERSION: &[Col] = &[
 pub(crate) const LEASE_CANDIDATE: &[Col] = &[
     NAME,
     text("LeaseName", "=spec.leaseName"),
-    text("BinaryVersion", "=spec.binaryVersion"),
-    text("EmulationVersion", "=spec.emulationVersion"),
-    text("Strategy", "=spec.strategy"),
+    text("BinaryVersion", ""),
+    text("EmulationVersion", ""),
     AGE,
 ];
+pub(crate) const STORAGE_VERSION_MIGRATION: &[Col] =
+    &[text("Name", "=metadata.name"), text("Resource", "Fully qualified resource to migrate")];
 pub(crate) const CLUSTER_TRUST_BUNDLE: &[Col] = &[NAME, text("SignerName", "=spec.signerName")];
 pub(crate) const RESOURCE_CLAIM: &[Col] =
     &[NAME, text("State", "A summary of the current state (allocated, pending, reserved, etc.)."), AGE];

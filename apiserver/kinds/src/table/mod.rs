@@ -82,7 +82,7 @@ mod tests {
             for version in &def.versions {
                 assert!(!version.schema.properties.is_empty(), "{def:?} {} has no schema", version.name);
                 for column in &version.columns {
-                    let bare = &*def.kind == "RuntimeClass";
+                    let bare = matches!(&*def.kind, "LeaseCandidate" | "RuntimeClass");
                     assert!(
                         bare || !column.description.is_empty(),
                         "{def:?} {} {}",

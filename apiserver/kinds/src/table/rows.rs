@@ -408,9 +408,9 @@ pub(super) const ROWS: &[Row] = &[
         .subs(STATUS_ONLY)
         .columns(col::STORAGE_VERSION),
     cluster("storagemigration.k8s.io", &["v1beta1"], "StorageVersionMigration", "storageversionmigrations")
-        .with(|| Arc::new(WITH_STATUS))
+        .with(|| Arc::new(Simple { cells: simple::migration, age: false, ..WITH_STATUS }))
         .subs(STATUS_ONLY)
-        .columns(col::NAME_AND_AGE),
+        .columns(col::STORAGE_VERSION_MIGRATION),
     cluster(tenancy::GROUP, &[tenancy::VERSION], "VirtualCluster", "virtualclusters")
         .with(|| Arc::new(tenancy::VirtualClusters))
         .short(&["vc"])
