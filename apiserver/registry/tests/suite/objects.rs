@@ -40,7 +40,7 @@ pub async fn an_object_is_created_read_changed_and_deleted(store: SharedStore) {
     let conflict = registry.delete(&vcp, &key, &created, Default::default()).await;
     assert!(matches!(conflict, Err(WriteError::Conflict(Some(_)))));
     // Also while it is hot.
-    assert_eq!(list(&registry, &vcp).await.items, [updated.clone()]);
+    assert_eq!(list(&registry, &vcp).await.items, std::slice::from_ref(&updated));
     assert_eq!(registry.get(&vcp, &key).await.unwrap(), Some(updated.clone()));
     registry.delete(&vcp, &key, &updated, Default::default()).await.unwrap();
     assert!(registry.get(&vcp, &key).await.unwrap().is_none());
