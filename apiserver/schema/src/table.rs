@@ -1,6 +1,6 @@
 //! The table of built-in types: read once, at first use, from the generated file.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Read as _;
 use std::sync::{Arc, OnceLock};
 
@@ -30,6 +30,8 @@ pub(crate) struct Extras {
     pub(crate) unions: Option<Value>,
     /// Defaults that are published but not written, by field.
     pub(crate) published: BTreeMap<Arc<str>, Value>,
+    /// Fields whose list or map type is stated though it is the default one.
+    pub(crate) stated: BTreeSet<Arc<str>>,
 }
 
 /// The descriptions of types and fields. They are inflated when asked for, and not kept: hold this only as long as needed.
@@ -217,7 +219,7 @@ impl Reader {
         let any = ["RawExtension", "FieldsV1", ".JSON", "v1.Patch"];
         schema.preserve_unknown = any.iter().any(|end| name.ends_with(end));
         if !extras.kinds.is_empty() || extras.unions.is_some() {
-            self.extras.insert(name, extras);
+            self.extras.insert(name.clone(), extras);
         }
         self.schemas.push(schema);
     }
@@ -238,6 +240,11 @@ impl Reader {
             map_type: MapType::Granular,
             enumeration: Vec::new(),
         };
+        if flags.iter().any(|flag| matches!(*flag, "l=atomic" | "m=granular"))
+            && let Some(owner) = self.schemas.last().and_then(|s| s.type_name.clone())
+        {
+            self.extras.entry(owner).or_default().stated.insert(property.name.clone());
+        }
         for flag in flags {
             match flag.split_once('=') {
                 Some(("d", json)) => property.default = serde_json::from_str(json).ok(),

@@ -1,5 +1,9 @@
 //! From the `JSONSchemaProps` of a CustomResourceDefinition to a [`Schema`].
 
+mod rules;
+
+pub use rules::check;
+
 use kplane_machinery::field::{ErrorList, FieldError, Path};
 use kplane_machinery::schema::{
     ListType, MapType, PatchStrategy, Property, Schema, SchemaLink, SchemaType, ValidationRule, Validations,
@@ -11,7 +15,7 @@ use crate::builtin;
 use crate::check::OBJECT_META;
 
 /// Reads a schema as it stands in a CustomResourceDefinition. The errors are of a schema that cannot be
-/// understood at all; whether it is structural is told by the checks on the definition.
+/// understood at all; whether it is structural is told by [`check`].
 pub fn from_json(raw: &Value, path: &Path) -> Result<Schema, ErrorList> {
     let mut errors = Vec::new();
     let schema = read(raw, path, &mut errors);
