@@ -18,7 +18,7 @@ use crate::vcp::Directory;
 use crate::{Error, ObjectKey, ResourceKey, Stored, Vcp, VcpId};
 
 /// As many VCPs are read in one transaction, and as many objects of each.
-const VCPS: usize = 64;
+const VCPS: usize = 16;
 const OBJECTS: usize = 32;
 const DEFAULT_LIMIT: usize = 500;
 /// Stands for every resource where a `<group>/<resource>/` would: no resource has an empty one.
@@ -111,10 +111,23 @@ impl Registry {
             (position.id, key)
         });
         loop {
-            let first = after.as_ref().map_or(VcpId::ROOT, |(id, _)| *id);
-            let vcps = core.directory.from(first, VCPS + 1);
-            let batch = &vcps[..vcps.len().min(VCPS)];
-            let more = vcps.get(VCPS).map(|vcp| vcp.id);
+            let mut first = after.as_ref().map_or(VcpId::ROOT, |(id, _)| *id);
+            let mut vcps = VCPS;
+            if first.is_root() {
+                vcps = 1;
+            } else {
+                // Those without a key, which are nearly all when there are many, are passed over at once.
+                let start = after.as_ref().map(|(_, key)| kplane_storage::successor(key)).unwrap_or_default();
+                match core.next_used(start, revision).await? {
+                    Some(id) => first = id,
+                    None => return Ok(AcrossPage { items, revision, next: None }),
+                }
+            }
+            let vcps = core.directory.from(first, vcps + 1);
+            let last = vcps.len().saturating_sub(1);
+            let more =
+                if vcps.len() > 1 && (first.is_root() || last == VCPS) { Some(vcps[last].id) } else { None };
+            let batch = if more.is_some() { &vcps[..last] } else { &vcps[..] };
             let wanted = (limit - items.len()).min(OBJECTS);
             let ops = batch.iter().map(|vcp| {
                 let prefix = match resource {
@@ -187,6 +200,19 @@ impl Registry {
 }
 
 impl Core {
+    /// The VCP of the first key of any from `start` on, root's excepted: root's keys are behind all others.
+    async fn next_used(&self, start: bytes::Bytes, revision: u64) -> Result<Option<VcpId>, Error> {
+        let mut range = RangeRequest::between(start, self.keys.vcp(VcpId::ROOT)).limit(1).at(revision);
+        range.keys_only = true;
+        range.skip_count = true;
+        let range = self.store.range(range).await.map_err(|e| Error::from(e).asked(revision))?;
+        let Some(kv) = range.kvs.first() else { return Ok(None) };
+        match self.keys.parse(&kv.key) {
+            Some(Parsed::Object { id, .. }) => Ok(Some(id)),
+            _ => Err(Error::Corrupt(format!("the key {:?} is not ours", String::from_utf8_lossy(&kv.key)))),
+        }
+    }
+
     /// An object from its whole key; `None` for a tombstone.
     fn across_object(
         &self,
