@@ -1,10 +1,10 @@
-//! CustomResourceDefinitions: their names, versions and scope. What their schemas may say is checked with the
-//! schemas themselves.
+//! CustomResourceDefinitions: their names, versions, scope and schemas.
 
 use std::collections::HashSet;
 
 use kplane_machinery::field::{ErrorList, FieldError};
 use kplane_machinery::object::{meta_str, name};
+use kplane_schema::structural;
 use serde_json::{Value, json};
 
 use super::admission::{client_config, default_client};
@@ -72,19 +72,54 @@ fn versions(spec: &At<'_>, errors: &mut ErrorList) {
                 errors.push(FieldError::too_long(&warning.path, 256));
             }
         }
-        columns(&version.f("additionalPrinterColumns"), errors);
-        scale(&version.at(&["subresources", "scale"]), errors);
         let schema = version.at(&["schema", "openAPIV3Schema"]);
         if !schema.there() {
             schema.required(errors, "schemas are required");
         }
     }
+    hoisted(spec, &["schema", "openAPIV3Schema"], "validation", errors, |schema, errors| {
+        errors.extend(structural::check(schema.value(), &schema.path));
+    });
+    hoisted(spec, &["subresources", "scale"], "subresources", errors, |at, errors| scale(at, errors));
+    hoisted(spec, &["additionalPrinterColumns"], "", errors, |at, errors| columns(at, errors));
     if storage != 1 {
         let shown = At::new(Some(versions.value()), versions.path.clone());
         shown.invalid(errors, "must have exactly one version marked as storage version");
     }
     if !unique {
         versions.invalid(errors, "must contain unique version names");
+    }
+}
+
+/// Checks a part of each version. What all versions share stands above them, as upstream's internal version has it,
+/// and is checked once: at the same path under `spec`, where the first name is `above` unless that is empty.
+fn hoisted<'a>(
+    spec: &At<'a>,
+    path: &[&str],
+    above: &str,
+    errors: &mut ErrorList,
+    mut check: impl FnMut(&At<'a>, &mut ErrorList),
+) {
+    let versions: Vec<At<'a>> = spec.f("versions").items().collect();
+    let Some((first, others)) = versions.split_first() else { return };
+    let shared = others.iter().all(|v| v.at(path).value() == first.at(path).value());
+    if shared {
+        let mut names = path.to_vec();
+        if !above.is_empty() {
+            names[0] = above;
+        }
+        let at = names.iter().fold(spec.path.clone(), |at, name| at.child(name));
+        let part = At::new(Some(first.at(path).value()), at);
+        if part.there() {
+            check(&part, errors);
+        }
+        return;
+    }
+    for version in versions {
+        let part = version.at(path);
+        if part.there() {
+            check(&part, errors);
+        }
     }
 }
 
