@@ -193,7 +193,7 @@ pub enum DeleteCommand {
 /// Arguments of `get-credentials`.
 #[derive(Debug, Args)]
 pub struct CredentialsArgs {
-    /// The control plane.
+    /// The control plane, or `management`.
     #[arg(id = "existing", value_name = "NAME")]
     pub name: String,
     /// Make the context the current one.

@@ -2,10 +2,12 @@
 
 use kplane_crds::v1alpha1::DeletionPolicy;
 use kplane_plugin_common::error::Error;
+use kplane_plugin_common::kubeconfig::MANAGEMENT_CONTEXT;
 use kplane_plugin_common::planes::{
-    CreateOptions, CredentialOptions, DeleteOptions, create, delete, get_credentials, list_contexts,
+    CreateOptions, CredentialOptions, DeleteOptions, create, credentials, delete, get_credentials,
+    list_contexts,
 };
-use kplane_plugin_common::providers::{DownRequest, UpRequest, provider};
+use kplane_plugin_common::providers::{DownRequest, UpRequest, local, provider};
 use kplane_plugin_common::{App, Result, completion, output};
 use serde_json::Value;
 
@@ -50,6 +52,14 @@ pub async fn run(cli: Cli, command: &clap::Command) -> Result<()> {
                 ignore_not_found: false,
             };
             delete(&App::new(global, None)?, &options).await
+        }
+        Command::GetCredentials(args) if args.name == "management" => {
+            let app = App::new(global, None)?;
+            let entry = local::administrator()?.ok_or_else(|| {
+                Error::new("kplaned is not running, so there is no management plane to get credentials of")
+                    .hint("start it with `kubectl kplane up`")
+            })?;
+            credentials::merge(&app, MANAGEMENT_CONTEXT, &entry, args.set_current)
         }
         Command::GetCredentials(args) => {
             let options = CredentialOptions {

@@ -123,9 +123,10 @@ fn up_down_and_up_again() {
         .run(&["config", "use-context", "management"])
         .wrote("Switched to context \"kplane-management\".\n");
 
-    // The fake serves plain HTTP, so its contexts are told by hand to be of this server.
-    let config = machine.user.read(".kube/config").replace("http://", "https://");
-    machine.user.write(".kube/config", &config);
+    machine
+        .run(&["get-credentials", "management", "--set-current=false"])
+        .wrote("context \"kplane-management\" set\n");
+
     let down = machine.run(&["down"]);
     assert_eq!(down.code, Some(0), "{down:?}");
     assert!(down.stdout.starts_with("kplaned stopped\n"), "{down:?}");

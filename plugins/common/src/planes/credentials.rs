@@ -84,7 +84,7 @@ pub async fn use_control_plane(app: &App, name: &str, timeout: Duration) -> Resu
 }
 
 /// Puts an entry into the kubeconfig and says so.
-pub(super) fn merge(app: &App, context: &str, entry: &Entry, set_current: bool) -> Result<()> {
+pub fn merge(app: &App, context: &str, entry: &Entry, set_current: bool) -> Result<()> {
     kubeconfig::edit(&app.settings.kubeconfig, |edit| {
         edit.set_entry(context, entry);
         if set_current {

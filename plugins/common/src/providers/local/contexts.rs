@@ -14,11 +14,12 @@ fn file(state: &StateDir) -> PathBuf {
     state.root().join("contexts.json")
 }
 
-/// Removes the contexts that lead to this server, and remembers those of control planes.
-pub(super) fn remove(app: &App, state: &StateDir, server: Option<&str>) -> Result<()> {
+/// Removes the contexts that lead to this server, by any of its addresses, and remembers those of control planes.
+pub(super) fn remove(app: &App, state: &StateDir, servers: &[String]) -> Result<()> {
     let ours = |address: &str| {
-        server.is_some_and(|server| {
-            address.strip_prefix(server).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        servers.iter().any(|server| {
+            let rest = address.strip_prefix(server.trim_end_matches('/'));
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         })
     };
     let (removed, current) = kubeconfig::edit(&app.settings.kubeconfig, |edit| {

@@ -86,8 +86,13 @@ async fn down(app: &App, request: &DownRequest) -> Result<()> {
         }
         None => app.printer.result("kplaned is not running"),
     }
-    let server = status.info.as_ref().map(|info| format!("https://127.0.0.1:{}", info.port));
-    contexts::remove(app, &status.state, server.as_deref())?;
+    let mut servers: Vec<String> =
+        status.info.iter().map(|info| format!("https://127.0.0.1:{}", info.port)).collect();
+    // It may be gone with its data; then the address by the record must do.
+    if let Ok(entry) = read_administrator(&data_dir) {
+        servers.extend(entry.cluster["server"].as_str().map(str::to_owned));
+    }
+    contexts::remove(app, &status.state, &servers)?;
 
     if request.delete_data {
         if has_data {
