@@ -145,8 +145,14 @@ pub fn is_unknown_kind(error: &kube::Error) -> bool {
 
 /// kplane is not installed in the cluster.
 pub fn not_installed(cause: &kube::Error) -> Error {
-    Error::new("kplane is not installed in the management cluster")
-        .caused_by(cause)
+    let said = match cause {
+        // The answer to an unknown path is text and no Status; the client's words about that help nobody.
+        kube::Error::Api(status) => status.message.clone(),
+        other => other.to_string(),
+    };
+    Error::new("kplane is not installed in the management cluster, or its controllers do not work")
+        .caused_by(&std::io::Error::other(said))
+        .hint("with the local provider, see kplaned.log in ~/.local/state/kplane")
         .hint("install it with `kubectl kplane up`, or name the right cluster with --context")
 }
 
