@@ -254,7 +254,7 @@ impl Strategy for Jobs {
         }
         spec.f("selector").immutable(&mut errors, &was.f("selector"));
         let free =
-            was.f("suspend").is_true() && !at(old, &["status", "startTime"]).is_some_and(|t| !t.is_null());
+            was.f("suspend").is_true() && at(old, &["status", "startTime"]).is_none_or(|t| t.is_null());
         template_kept(&spec.f("template"), &was.f("template"), free, &mut errors);
         for field in
             ["completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy"]

@@ -122,16 +122,12 @@ impl Secrets {
             }
             "kubernetes.io/dockercfg" => json_file(&data.key(".dockercfg"), &mut errors),
             "kubernetes.io/dockerconfigjson" => json_file(&data.key(".dockerconfigjson"), &mut errors),
-            "kubernetes.io/basic-auth" => {
-                if !data.key("username").there() && !data.key("password").there() {
-                    need("username", &mut errors);
-                    need("password", &mut errors);
-                }
+            "kubernetes.io/basic-auth" if !data.key("username").there() && !data.key("password").there() => {
+                need("username", &mut errors);
+                need("password", &mut errors);
             }
-            "kubernetes.io/ssh-auth" => {
-                if data.key("ssh-privatekey").str().is_empty() {
-                    data.key("ssh-privatekey").required(&mut errors, "");
-                }
+            "kubernetes.io/ssh-auth" if data.key("ssh-privatekey").str().is_empty() => {
+                data.key("ssh-privatekey").required(&mut errors, "");
             }
             "kubernetes.io/tls" => {
                 need("tls.crt", &mut errors);

@@ -42,7 +42,8 @@ impl Events {
             errors.push(FieldError::invalid_str(&path, about_namespace, "does not match event.namespace"));
         }
         let timed = root.f("eventTime").there();
-        if !timed && !(self.new && create) {
+        let needed = self.new && create;
+        if !timed && !needed {
             return errors;
         }
         if !timed {

@@ -32,14 +32,14 @@ impl Strategy for Services {
 
     fn default(&self, _version: &str, object: &mut Value) {
         let Some(fields) = object.as_object_mut() else { return };
-        if let Some(status) = ensure(fields, "status") {
-            if let Some(balancer) = ensure(status, "loadBalancer") {
-                each(balancer, "ingress", |ingress| {
-                    if !crate::val::is_empty(ingress.get("ip").unwrap_or(&Value::Null)) {
-                        dflt(ingress, "ipMode", "VIP");
-                    }
-                });
-            }
+        if let Some(status) = ensure(fields, "status")
+            && let Some(balancer) = ensure(status, "loadBalancer")
+        {
+            each(balancer, "ingress", |ingress| {
+                if !crate::val::is_empty(ingress.get("ip").unwrap_or(&Value::Null)) {
+                    dflt(ingress, "ipMode", "VIP");
+                }
+            });
         }
         let Some(spec) = ensure(fields, "spec") else { return };
         dflt_str(spec, "sessionAffinity", "None");

@@ -372,8 +372,8 @@ fn mounts(container: &At<'_>, volumes: &Obj, errors: &mut ErrorList) {
             name.required(errors, "");
         } else if !volumes.contains_key(name.str()) {
             errors.push(FieldError::not_found(&name.path, name.value()));
-        } else if !volumes[name.str()].get("persistentVolumeClaim").is_some_and(|v| !v.is_null())
-            && !volumes[name.str()].get("ephemeral").is_some_and(|v| !v.is_null())
+        } else if volumes[name.str()].get("persistentVolumeClaim").is_none_or(|v| v.is_null())
+            && volumes[name.str()].get("ephemeral").is_none_or(|v| v.is_null())
         {
             name.invalid(
                 errors,
@@ -441,10 +441,8 @@ fn handler(handler: &At<'_>, kinds: &[&str], errors: &mut ErrorList) {
             continue;
         }
         match *kind {
-            "exec" => {
-                if action.f("command").len() == 0 {
-                    action.f("command").required(errors, "");
-                }
+            "exec" if action.f("command").len() == 0 => {
+                action.f("command").required(errors, "");
             }
             "httpGet" => {
                 if action.f("path").str().is_empty() {
@@ -495,24 +493,21 @@ pub(crate) fn resources(resources: &At<'_>, container: bool, errors: &mut ErrorL
     }
     for (name, limit) in limits.entries() {
         let request = requests.key(name);
-        if request.there() {
-            if let (Some(l), Some(r)) = (amount::of(limit.value()), amount::of(request.value())) {
-                if extended(name) && l != r {
-                    errors.push(FieldError::invalid(
-                        &requests.path,
-                        request.value(),
-                        format!("must be equal to {name} limit of {}", amount::text(limit.value())),
-                    ));
-                } else if r > l {
-                    errors.push(FieldError::invalid(
-                        &requests.path,
-                        &Value::from(amount::text(request.value())),
-                        format!(
-                            "must be less than or equal to {name} limit of {}",
-                            amount::text(limit.value())
-                        ),
-                    ));
-                }
+        if request.there()
+            && let (Some(l), Some(r)) = (amount::of(limit.value()), amount::of(request.value()))
+        {
+            if extended(name) && l != r {
+                errors.push(FieldError::invalid(
+                    &requests.path,
+                    request.value(),
+                    format!("must be equal to {name} limit of {}", amount::text(limit.value())),
+                ));
+            } else if r > l {
+                errors.push(FieldError::invalid(
+                    &requests.path,
+                    &Value::from(amount::text(request.value())),
+                    format!("must be less than or equal to {name} limit of {}", amount::text(limit.value())),
+                ));
             }
         }
     }

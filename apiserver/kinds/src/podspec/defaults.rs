@@ -81,10 +81,11 @@ fn container(container: &mut Obj, host_network: bool) {
     dflt(container, "resources", Obj::new());
     each(container, "ports", |port| {
         dflt_str(port, "protocol", "TCP");
-        if host_network && port.get("hostPort").and_then(Value::as_i64).unwrap_or(0) == 0 {
-            if let Some(number) = port.get("containerPort").cloned() {
-                port.insert("hostPort".into(), number);
-            }
+        if host_network
+            && port.get("hostPort").and_then(Value::as_i64).unwrap_or(0) == 0
+            && let Some(number) = port.get("containerPort").cloned()
+        {
+            port.insert("hostPort".into(), number);
         }
     });
     for name in ["livenessProbe", "readinessProbe", "startupProbe"] {

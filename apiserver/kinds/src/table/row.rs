@@ -217,7 +217,7 @@ impl Row {
             versions,
             storage_version: self.storage_version.into(),
             verbs: self.verbs,
-            subresources: self.subs.iter().map(|s| subresource(s)).collect(),
+            subresources: self.subs.iter().map(subresource).collect(),
             time_to_live: (self.ttl_seconds > 0).then(|| Duration::from_secs(self.ttl_seconds)),
             strategy: (self.strategy)(),
             custom: false,
