@@ -30,8 +30,12 @@ pub(crate) struct Extras {
     pub(crate) unions: Option<Value>,
     /// Defaults that are published but not written, by field.
     pub(crate) published: BTreeMap<Arc<str>, Value>,
-    /// Fields whose list or map type is stated though it is the default one.
-    pub(crate) stated: BTreeSet<Arc<str>>,
+    /// Fields whose list type is stated though it is the default one.
+    pub(crate) atomic_lists: BTreeSet<Arc<str>>,
+    /// Fields whose map type is stated though it is the default one.
+    pub(crate) granular_maps: BTreeSet<Arc<str>>,
+    /// Fields with the patch strategy `replace`, which is the default one.
+    pub(crate) replaced: BTreeSet<Arc<str>>,
 }
 
 /// The descriptions of types and fields. They are inflated when asked for, and not kept: hold this only as long as needed.
@@ -240,10 +244,18 @@ impl Reader {
             map_type: MapType::Granular,
             enumeration: Vec::new(),
         };
-        if flags.iter().any(|flag| matches!(*flag, "l=atomic" | "m=granular"))
-            && let Some(owner) = self.schemas.last().and_then(|s| s.type_name.clone())
-        {
-            self.extras.entry(owner).or_default().stated.insert(property.name.clone());
+        for flag in &flags {
+            if !matches!(*flag, "l=atomic" | "m=granular" | "s=replace") {
+                continue;
+            }
+            let Some(owner) = self.schemas.last().and_then(|s| s.type_name.clone()) else { continue };
+            let extras = self.extras.entry(owner).or_default();
+            let fields = match *flag {
+                "l=atomic" => &mut extras.atomic_lists,
+                "m=granular" => &mut extras.granular_maps,
+                _ => &mut extras.replaced,
+            };
+            fields.insert(property.name.clone());
         }
         for flag in flags {
             match flag.split_once('=') {

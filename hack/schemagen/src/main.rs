@@ -105,12 +105,12 @@ fn generate(facts: &BTreeMap<String, TypeFacts>) -> Result<Vec<u8>> {
         let fields = schema.get("properties").and_then(Value::as_object);
         let own = if fields.is_some() { "o".to_owned() } else { named_shape(name, schema, &index)? };
         line(&mut structure, &["T", name, &own], &type_flags(schema, &facts.own));
-        text(&mut texts, schema);
+        text(&mut texts, schema, &facts.own)?;
         for (field, schema) in fields.unwrap_or(&Map::new()) {
             let (number, facts) = facts.fields.get(field).cloned().unwrap_or_default();
             let shape = shape(schema, &index).with_context(|| format!("{name}.{field}"))?;
             line(&mut structure, &["F", field, &number.to_string(), &shape], &field_flags(&facts)?);
-            text(&mut texts, schema);
+            text(&mut texts, schema, &facts)?;
         }
         if let Some(stray) = facts.fields.keys().find(|field| fields.is_none_or(|f| !f.contains_key(*field)))
         {
@@ -134,10 +134,12 @@ fn line(out: &mut String, columns: &[&str], flags: &[String]) {
 }
 
 /// A description on one line.
-fn text(out: &mut String, schema: &Value) {
-    let text = schema.get("description").and_then(Value::as_str).unwrap_or("");
+fn text(out: &mut String, schema: &Value, facts: &Facts) -> Result<()> {
+    let given = facts.text()?;
+    let text = given.as_deref().or_else(|| schema.get("description").and_then(Value::as_str)).unwrap_or("");
     out.push_str(&text.replace('\\', "\\\\").replace('\n', "\\n"));
     out.push('\n');
+    Ok(())
 }
 
 fn deflate(text: &str) -> Result<Vec<u8>> {

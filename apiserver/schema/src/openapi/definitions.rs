@@ -53,7 +53,14 @@ impl Definitions {
             Some(name) => {
                 let package = name.rsplit_once('.').map_or("", |(package, _)| package).to_owned();
                 let one = self.refer(name);
-                (one, self.refer(&format!("{package}.{}", resource.list_kind)))
+                // Reviews are only answered: there is no list of them.
+                let listed = resource.verbs.iter().any(|verb| &**verb == "list");
+                let list = if listed {
+                    self.refer(&format!("{package}.{}", resource.list_kind))
+                } else {
+                    Value::Null
+                };
+                (one, list)
             }
             None => self.custom(resource),
         }
@@ -121,25 +128,23 @@ impl Definitions {
                 out.insert("default".into(), default.clone());
             }
         }
-        let stated = extras.is_some_and(|extras| extras.stated.contains(&property.name));
-        let is_list = property.schema.schema_type == SchemaType::Array;
-        match &property.list_type {
-            ListType::Atomic if stated && is_list => {
-                out.insert("x-kubernetes-list-type".into(), "atomic".into());
-            }
-            other => list_type(other, &mut out),
+        if extras.is_some_and(|extras| extras.atomic_lists.contains(&property.name)) {
+            out.insert("x-kubernetes-list-type".into(), "atomic".into());
         }
+        list_type(&property.list_type, &mut out);
         if property.map_type == MapType::Atomic {
             out.insert("x-kubernetes-map-type".into(), "atomic".into());
-        } else if stated && !is_list {
+        } else if extras.is_some_and(|extras| extras.granular_maps.contains(&property.name)) {
             out.insert("x-kubernetes-map-type".into(), "granular".into());
         }
         let patch = &property.patch;
-        let strategies: Vec<&str> = [("merge", patch.merge), ("retainKeys", patch.retain_keys)]
-            .iter()
-            .filter(|s| s.1)
-            .map(|s| s.0)
-            .collect();
+        let replaced = extras.is_some_and(|extras| extras.replaced.contains(&property.name));
+        let strategies: Vec<&str> =
+            [("merge", patch.merge), ("retainKeys", patch.retain_keys), ("replace", replaced)]
+                .iter()
+                .filter(|strategy| strategy.1)
+                .map(|strategy| strategy.0)
+                .collect();
         if !strategies.is_empty() {
             out.insert("x-kubernetes-patch-strategy".into(), strategies.join(",").into());
         }

@@ -117,10 +117,16 @@ pub(super) fn resource(
     let custom = resource.schema.type_name.is_none();
     let media = if custom { CUSTOM_MEDIA } else { MEDIA };
     let (one, list) = definitions.refer_resource(resource);
-    let status = definitions.refer_meta("Status");
-    let options = definitions.refer_meta("DeleteOptions");
-    let patch = definitions.refer_meta("Patch");
     let has = |verb: &str| resource.verbs.iter().any(|v| &**v == verb);
+    let mut refer =
+        |wanted: bool, name: &str| if wanted { definitions.refer_meta(name) } else { Value::Null };
+    let deletes = has("delete") || has("deletecollection");
+    let status = refer(deletes, "Status");
+    let options = refer(deletes, "DeleteOptions");
+    let patches_any =
+        has("patch") || resource.subresources.iter().any(|s| s.verbs.iter().any(|verb| &**verb == "patch"));
+    let patch = refer(patches_any, "Patch");
+    refer(has("watch"), "WatchEvent");
     let kind_name = &*resource.kind;
     let scope = if resource.namespaced { "Namespaced" } else { "" };
     let base = format!("/{}", v3_path(&gv));
