@@ -149,6 +149,10 @@ impl<'a> TypeRef<'a> {
             return (child, true);
         }
         match &self.schema.additional {
+            // Of a built-in kind: a union such as JSONSchemaPropsOrArray, which is published without a type.
+            Some(_) if self.builtin && self.schema.schema_type == SchemaType::Any => {
+                (self.below(untyped()), false)
+            }
             Some(additional) => (self.below(additional), false),
             None => (self.below(untyped()), false),
         }
@@ -198,6 +202,7 @@ impl<'a> TypeRef<'a> {
             }
             SchemaType::Object => as_map(),
             SchemaType::Array => as_list(),
+            SchemaType::Any if self.builtin && self.schema.additional.is_some() => Shape::Leaf,
             SchemaType::Any if !self.schema.properties.is_empty() || self.schema.additional.is_some() => {
                 as_map()
             }
