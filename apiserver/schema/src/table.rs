@@ -289,10 +289,10 @@ impl Reader {
     }
 
     fn shape(&mut self, text: &str, pointer: bool) -> SchemaLink {
-        if let Some(number) = text.strip_prefix('@') {
-            if let Some(link) = number.parse().ok().and_then(|n: usize| self.links.get(n)) {
-                return SchemaLink::Named(link.clone());
-            }
+        if let Some(number) = text.strip_prefix('@')
+            && let Some(link) = number.parse().ok().and_then(|n: usize| self.links.get(n))
+        {
+            return SchemaLink::Named(link.clone());
         }
         let key = if pointer { format!("?{text}") } else { text.to_owned() };
         if let Some(there) = self.shapes.get(&key) {
