@@ -1,21 +1,130 @@
 //! The OpenAPI documents of a control plane.
+//!
+//! They are made anew for each request: clients keep them by their hash, and few ask twice. The hash of a built-in group is that
+//! of the version of the server; that of a custom group is of its document.
 
-use kplane_machinery::Status;
+use http::{HeaderValue, StatusCode, header};
+use kplane_kinds::{ResourceDef, Verbs};
+use kplane_machinery::{GroupVersion, Status};
+use kplane_schema::openapi::{self, ResourcePaths, SubresourcePaths};
+use std::sync::Arc;
 
 use crate::body::{self, Answer};
+use crate::discovery::{Group, Groups};
 use crate::endpoints::cx::Cx;
+use crate::version::GIT_VERSION;
 
 /// `/openapi/v2`.
-pub async fn v2(_cx: &Cx) -> Result<Answer, Status> {
-    Ok(body::page_not_found())
+pub async fn v2(cx: &Cx) -> Result<Answer, Status> {
+    let groups = cx.app.groups(&cx.vcp).await?;
+    let resources: Vec<ResourcePaths> = groups
+        .0
+        .iter()
+        .flat_map(|group| &group.versions)
+        .flat_map(|(version, defs)| defs.iter().filter_map(|def| paths_of(def, version)))
+        .collect();
+    let document = body::to_json(&openapi::v2(GIT_VERSION, &resources));
+    let hash = openapi::hash(&document);
+    Ok(with_etag(cx, document, &hash))
 }
 
 /// `/openapi/v3`.
-pub async fn v3_index(_cx: &Cx) -> Result<Answer, Status> {
-    Ok(body::page_not_found())
+pub async fn v3_index(cx: &Cx) -> Result<Answer, Status> {
+    let groups = cx.app.groups(&cx.vcp).await?;
+    let mut documents: Vec<(GroupVersion, String)> = Vec::new();
+    for group in &groups.0 {
+        for (version, defs) in &group.versions {
+            let gv = GroupVersion::new(group.name.clone(), version.clone());
+            let hash = hash_of(&gv, group, version, defs);
+            documents.push((gv, hash));
+        }
+    }
+    let index = openapi::v3_index(&cx.prefix, documents.iter().map(|(gv, hash)| (gv, hash.as_str())));
+    Ok(body::json(StatusCode::OK, &index))
 }
 
 /// `/openapi/v3/apis/<group>/<version>`.
-pub async fn v3(_cx: &Cx, _path: &str) -> Result<Answer, Status> {
-    Ok(body::page_not_found())
+pub async fn v3(cx: &Cx, path: &str) -> Result<Answer, Status> {
+    let gv = match path.split('/').collect::<Vec<_>>().as_slice() {
+        ["api", version] => GroupVersion::new("", *version),
+        ["apis", group, version] => GroupVersion::new(*group, *version),
+        _ => return Ok(body::page_not_found()),
+    };
+    let groups: Arc<Groups> = cx.app.groups(&cx.vcp).await?;
+    let found = groups.get(&gv.group).zip(groups.resources(&gv.group, &gv.version));
+    let Some((group, defs)) = found else { return Ok(body::page_not_found()) };
+    let hash = hash_of(&gv, group, &gv.version, defs);
+    if let Some(asked) = cx.query.get("hash").filter(|asked| *asked != hash) {
+        // As upstream: a document asked for by an old hash is at its new one.
+        let url = format!("{}/openapi/v3/{path}?hash={hash}", cx.prefix);
+        let mut answer = body::answer(StatusCode::MOVED_PERMANENTLY, "application/json", "");
+        if let Ok(value) = HeaderValue::from_str(&url) {
+            answer.headers_mut().insert(header::LOCATION, value);
+        }
+        tracing::debug!(asked, hash, "an OpenAPI document was asked for by an old hash");
+        return Ok(answer);
+    }
+    Ok(with_etag(cx, document_of(&gv, &gv.version, defs), &hash))
+}
+
+fn document_of(gv: &GroupVersion, version: &str, defs: &[Arc<ResourceDef>]) -> Vec<u8> {
+    let resources: Vec<ResourcePaths> = defs.iter().filter_map(|def| paths_of(def, version)).collect();
+    body::to_json(&openapi::v3(gv, &resources))
+}
+
+fn hash_of(gv: &GroupVersion, group: &Group, version: &str, defs: &[Arc<ResourceDef>]) -> String {
+    debug_assert_eq!(group.name, gv.group);
+    if defs.iter().any(|def| def.custom) {
+        openapi::hash(&document_of(gv, version, defs))
+    } else {
+        openapi::hash(format!("{GIT_VERSION} {gv}").as_bytes())
+    }
+}
+
+fn with_etag(cx: &Cx, document: Vec<u8>, hash: &str) -> Answer {
+    let etag = format!("\"{hash}\"");
+    let same = cx.headers.get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == etag.as_bytes());
+    let mut answer = if same {
+        body::answer(StatusCode::NOT_MODIFIED, "application/json", "")
+    } else {
+        body::answer(StatusCode::OK, "application/json", document)
+    };
+    let headers = answer.headers_mut();
+    if let Ok(value) = HeaderValue::from_str(&etag) {
+        headers.insert(header::ETAG, value);
+    }
+    headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding, Accept"));
+    if cx.query.get("hash").is_some() {
+        // What is asked for by its hash never changes.
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, immutable"));
+    }
+    answer
+}
+
+fn verbs(verbs: Verbs) -> Vec<Arc<str>> {
+    verbs.names().map(Arc::from).collect()
+}
+
+fn paths_of(def: &ResourceDef, version: &str) -> Option<ResourcePaths> {
+    let version_def = def.version(version)?;
+    Some(ResourcePaths {
+        group: def.group.clone(),
+        version: version_def.name.clone(),
+        kind: def.kind.clone(),
+        list_kind: def.list_kind.clone(),
+        plural: def.plural.clone(),
+        namespaced: def.namespaced(),
+        verbs: verbs(def.verbs),
+        subresources: def
+            .subresources
+            .iter()
+            .map(|sub| SubresourcePaths {
+                name: sub.name.clone(),
+                verbs: verbs(sub.verbs),
+                kind: sub.kind.clone(),
+                schema: sub.schema.clone(),
+            })
+            .collect(),
+        schema: version_def.schema.clone(),
+    })
 }

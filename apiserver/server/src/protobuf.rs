@@ -1,28 +1,36 @@
 //! Kubernetes protobuf, in and out.
 
-use kplane_machinery::Status;
+use kplane_machinery::{Reason, Status};
+use kplane_schema::proto;
 use serde_json::Value;
 
 use crate::endpoints::decode::Expected;
 
 /// Whether it is offered to clients.
-pub const AVAILABLE: bool = false;
+pub const AVAILABLE: bool = true;
 
-fn unavailable() -> Status {
-    Status::internal("protobuf is not offered by this build")
+/// 406 for what has no protobuf form.
+fn no_form(error: impl std::fmt::Display) -> Status {
+    Status::new(406, Reason::NotAcceptable, error.to_string())
 }
 
 /// Encodes any object with its envelope.
-pub fn encode(_value: &Value) -> Result<Vec<u8>, Status> {
-    Err(unavailable())
+pub fn encode(value: &Value) -> Result<Vec<u8>, Status> {
+    proto::encode(value).map_err(no_form)
 }
 
 /// Encodes an event of a watch, with its length before it.
-pub fn encode_event(_event: &str, _object: &Value) -> Result<Vec<u8>, Status> {
-    Err(unavailable())
+pub fn encode_event(event: &str, object: &Value) -> Result<Vec<u8>, Status> {
+    proto::encode_watch_event(event, object).map_err(no_form)
 }
 
 /// Decodes an object of an expected kind.
-pub fn decode(_bytes: &[u8], _expected: &Expected<'_>) -> Result<Value, Status> {
-    Err(unavailable())
+pub fn decode(bytes: &[u8], expected: &Expected<'_>) -> Result<Value, Status> {
+    let kind = &expected.gvk.kind;
+    proto::decode(bytes, Some(&expected.gvk)).map_err(|error| {
+        Status::bad_request(format!(
+            "{kind} in version {:?} cannot be handled as a {kind}: {error}",
+            &*expected.gvk.version
+        ))
+    })
 }

@@ -74,7 +74,7 @@ impl Definitions {
 
     /// What a stored definition makes; `None` while its names are not accepted.
     fn compiled(&self, vcp: &Vcp, stored: &Stored) -> Result<Option<Arc<ResourceDef>>, Status> {
-        let id = (vcp.id.clone(), Arc::<str>::from(stored.name()));
+        let id = (vcp.id, Arc::<str>::from(stored.name()));
         {
             let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some((revision, def)) = recent.by_object.get(&id)

@@ -48,6 +48,13 @@ impl Resource {
         ResourceKey::new(stored.group, stored.resource)
     }
 
+    /// Where one of its objects would be stored by upstream, as its errors show it.
+    pub fn storage_path(&self, namespace: &str, name: &str) -> String {
+        let group = if self.def.group.is_empty() { String::new() } else { format!("/{}", self.def.group) };
+        let namespace = if self.def.namespaced() { format!("/{namespace}") } else { String::new() };
+        format!("/registry{group}/{}{namespace}/{name}", self.def.plural)
+    }
+
     /// Where one of its objects is stored.
     pub fn object_key(&self, namespace: &str, name: &str) -> ObjectKey {
         let namespace = self.def.namespaced().then(|| Arc::from(namespace));
@@ -61,6 +68,8 @@ pub struct Cx {
     pub app: Arc<App>,
     /// The control plane it is for. Whatever the request reads or writes is reached through this.
     pub vcp: Arc<Vcp>,
+    /// What stands before its path: `/clusters/<name>/control-plane`, or nothing.
+    pub prefix: String,
     /// What it asks for.
     pub info: RequestInfo,
     /// Its query.
@@ -107,6 +116,7 @@ impl Cx {
         Self {
             app: app.clone(),
             vcp: vcp.clone(),
+            prefix: String::new(),
             info: RequestInfo {
                 namespace: namespace.to_owned(),
                 name: name.to_owned(),

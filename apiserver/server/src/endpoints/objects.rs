@@ -1,6 +1,6 @@
 //! Objects between the form they are stored in and the form a client asked for.
 
-use kplane_machinery::Status;
+use kplane_machinery::{GroupVersion, Status};
 use kplane_registry::{Encoded, Stored};
 use serde_json::Value;
 
@@ -36,6 +36,12 @@ fn decode_as(resource: &Resource, version: &str, stored: &Stored) -> Result<Valu
         kplane_schema::default(&def.schema, &mut object);
         resource.def.strategy.default(&from, &mut object);
     }
+    if resource.def.storage_group_resource.is_some() {
+        let to = resource.def.gvk(version).group_version().to_string();
+        let strategy = &resource.def.strategy;
+        strategy.convert(&mut object, stored.api_version(), &to).map_err(Status::internal)?;
+        return Ok(object);
+    }
     convert(resource, &mut object, &from, version)?;
     Ok(object)
 }
@@ -56,7 +62,16 @@ pub fn convert(resource: &Resource, object: &mut Value, from: &str, to: &str) ->
 /// The bytes to store of an object in the version of the request.
 pub fn encode(resource: &Resource, object: &Value) -> Result<Encoded, Status> {
     let mut stored = object.clone();
-    convert(resource, &mut stored, &resource.version, &resource.def.storage_version)?;
+    match &resource.def.storage_group_resource {
+        // Another group's objects under this one's names: stored as the other group's.
+        Some(other) => {
+            let version = resource.def.storage_version.clone();
+            let to = GroupVersion { group: other.group.clone(), version }.to_string();
+            let strategy = &resource.def.strategy;
+            strategy.convert(&mut stored, &resource.api_version(), &to).map_err(Status::internal)?;
+        }
+        None => convert(resource, &mut stored, &resource.version, &resource.def.storage_version)?,
+    }
     Encoded::new(&stored, SCHEMA_EPOCH)
         .map_err(|e| Status::internal(format!("an object cannot be stored: {e}")))
 }

@@ -40,12 +40,19 @@ pub fn fill_update(resource: &Resource, new: &mut Value, old: &Value) {
 
 /// What is wrong with the metadata of a new object.
 pub fn validate_create(resource: &Resource, object: &Value) -> ErrorList {
-    meta::validate_object_meta(object, resource.def.namespaced(), resource.def.strategy.name_rule().check())
+    let rule = resource.def.strategy.name_rule().check();
+    let mut errors = meta::validate_object_meta(object, resource.def.namespaced(), rule);
+    if !resource.def.custom {
+        errors.extend(meta::validate_kube_finalizers(object));
+    }
+    errors
 }
 
-/// What is wrong with the metadata of a changed object.
+/// What is wrong with the metadata of a changed object. Said twice, as upstream does: by the machinery and by the kind.
 pub fn validate_update(new: &Value, old: &Value) -> ErrorList {
-    meta::validate_object_meta_update(new, old)
+    let errors = meta::validate_object_meta_update(new, old);
+    let again = errors.clone();
+    errors.into_iter().chain(again).collect()
 }
 
 /// Counts a change that the kind says counts.
@@ -86,6 +93,10 @@ pub fn set_condition(object: &mut Value, condition: Value) {
     let status = fields.entry("status").or_insert_with(|| json!({}));
     let Some(status) = status.as_object_mut() else { return };
     let conditions = status.entry("conditions").or_insert_with(|| json!([]));
+    // Written as null while there are none.
+    if conditions.is_null() {
+        *conditions = json!([]);
+    }
     if let Some(list) = conditions.as_array_mut() {
         match list.iter_mut().find(|c| c["type"] == condition["type"]) {
             Some(known) => *known = condition,

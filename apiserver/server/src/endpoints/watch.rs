@@ -132,6 +132,11 @@ impl<S: Stream<Item = Result<WatchItem, Error>> + Send> State<S> {
     }
 
     fn write(&mut self, item: Result<WatchItem, Error>, out: &mut Vec<u8>) {
+        if matches!(item, Err(Error::TooSlow)) {
+            // Upstream closes such a watch without a word: the client begins again where it was.
+            self.ended = true;
+            return;
+        }
         if let Err(status) = self.try_write(item, out) {
             out.extend_from_slice(&self.encoder.error(&status));
             self.ended = true;

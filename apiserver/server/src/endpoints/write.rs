@@ -273,6 +273,14 @@ async fn attempt(
     let strategy = &resource.def.strategy;
     let gr = resource.group_resource();
     let old = objects::decode(resource, stored)?;
+    if let Some(uid) = change.preconditions.uid.as_deref().filter(|uid| *uid != object::uid(&old)) {
+        let why = format!(
+            "StorageError: invalid object, Code: 4, Key: {}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+            resource.storage_path(&cx.info.namespace, change.name),
+            object::uid(&old)
+        );
+        return Err(Status::conflict(&gr, change.name, why));
+    }
     change.preconditions.check(resource, &old)?;
 
     let mut new = transform(Some(&old))?;

@@ -72,6 +72,11 @@ async fn chain(app: Arc<App>, request: Request<Incoming>, peer: Peer) -> Result<
         authenticate::root(&app, &parts.headers, &peer).await?;
         return Ok(body::page_not_found());
     };
+    let prefix = path
+        .strip_suffix(inner.strip_suffix('/').unwrap_or(inner))
+        .unwrap_or("")
+        .trim_end_matches('/')
+        .to_owned();
     let target = match target {
         Target::Vcp(name) if name == app.root_name => Target::Root,
         other => other,
@@ -100,6 +105,7 @@ async fn chain(app: Arc<App>, request: Request<Incoming>, peer: Peer) -> Result<
     let cx = Arc::new(Cx {
         app: app.clone(),
         vcp,
+        prefix,
         info,
         query,
         headers: parts.headers,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use kplane_kinds::tenancy::{DATA_FINALIZER, GROUP, VERSION};
 use kplane_machinery::{Status, object};
-use kplane_registry::{ListRequest, Stored, WatchFrom, WatchItem, WatchRequest};
+use kplane_registry::{AcrossEvent, ListRequest, Stored};
 use serde_json::Value;
 
 use super::{PLURAL, id_of, resource_key, terminating};
@@ -51,9 +51,9 @@ async fn follow(app: &Arc<App>) -> Result<(), Status> {
             None => break page.revision,
         }
     };
-    let request =
-        WatchRequest { namespace: None, name: None, from: WatchFrom::Revision(revision), bookmarks: false };
-    let events = app.registry.watch(&root, &resource_key(), request).await.map_err(failures::store)?;
+    // Not a watch of root's records alone: that would hold them all in memory.
+    let events =
+        app.registry.watch_all(Some(&resource_key()), Some(revision)).await.map_err(failures::store)?;
     futures::pin_mut!(events);
     loop {
         let item = tokio::select! {
@@ -63,7 +63,9 @@ async fn follow(app: &Arc<App>) -> Result<(), Status> {
                 None => return Ok(()),
             },
         };
-        if let WatchItem::Event { object, .. } = item {
+        if let AcrossEvent::Event { vcp, object, .. } = item
+            && vcp.is_root()
+        {
             consider(app, &object).await;
         }
     }
