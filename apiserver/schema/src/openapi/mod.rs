@@ -4,6 +4,7 @@
 //! below `watch` are left out.
 
 mod definitions;
+mod gnostic;
 mod paths;
 
 use std::collections::BTreeSet;
@@ -15,6 +16,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha512};
 
 use definitions::Definitions;
+pub use gnostic::v2_protobuf;
 
 /// A resource as the documents show it.
 #[derive(Clone, Debug)]

@@ -107,3 +107,37 @@ fn the_index_names_documents_by_their_hash() {
     );
     assert_eq!(hash(b"").len(), 128);
 }
+
+/// Enough of a reader to follow a path of field numbers, each to the first field that has it.
+fn follow<'a>(mut message: &'a [u8], path: &[u32]) -> Option<&'a [u8]> {
+    for wanted in path {
+        let mut rest = message;
+        message = loop {
+            let (number, field) = crate::proto::wire::next(&mut rest).ok()??;
+            if number == *wanted {
+                break field.bytes().ok()?;
+            }
+        };
+    }
+    Some(message)
+}
+
+#[test]
+fn version_2_has_a_protobuf_form() {
+    let mut resource = deployments();
+    resource.verbs = verbs(&["patch"]);
+    let document = v2("v1.36.2", &[resource]);
+    let bytes = v2_protobuf(&document);
+    assert_eq!(follow(&bytes, &[1]), Some(&b"2.0"[..]));
+    assert_eq!(follow(&bytes, &[2, 2]), Some(&b"v1.36.2"[..]));
+    assert_eq!(follow(&bytes, &[8, 2, 1]), Some(&b"/apis/apps/v1/"[..]));
+    assert_eq!(follow(&bytes, &[9, 1, 1]), Some(&b"io.k8s.api.apps.v1.Deployment"[..]));
+    assert_eq!(follow(&bytes, &[9, 1, 2, 22, 1]), Some(&b"object"[..]));
+    assert_eq!(follow(&bytes, &[9, 1, 2, 25, 1, 1]), Some(&b"apiVersion"[..]));
+    assert_eq!(follow(&bytes, &[9, 1, 2, 31, 1]), Some(&b"x-kubernetes-group-version-kind"[..]));
+    let told = follow(&bytes, &[9, 1, 2, 31, 2, 2]).unwrap();
+    assert_eq!(
+        serde_json::from_slice::<Value>(told).unwrap(),
+        json!([{"group": "apps", "version": "v1", "kind": "Deployment"}])
+    );
+}

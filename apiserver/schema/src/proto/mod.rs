@@ -4,7 +4,7 @@
 //! message. Of a custom resource there is no message; asking for one is an error.
 
 mod read;
-mod wire;
+pub(crate) mod wire;
 mod write;
 
 use std::sync::{Arc, OnceLock};

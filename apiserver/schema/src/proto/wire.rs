@@ -4,7 +4,7 @@ use super::{ProtoError, fail};
 
 /// A field as it stands on the wire.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Field<'a> {
+pub(crate) enum Field<'a> {
     Varint(u64),
     Fixed64(u64),
     Bytes(&'a [u8]),
@@ -12,27 +12,27 @@ pub(super) enum Field<'a> {
 }
 
 impl<'a> Field<'a> {
-    pub(super) fn bytes(self) -> Result<&'a [u8], ProtoError> {
+    pub(crate) fn bytes(self) -> Result<&'a [u8], ProtoError> {
         match self {
             Self::Bytes(bytes) => Ok(bytes),
             other => fail(format!("proto: wrong wireType for a message or text: {other:?}")),
         }
     }
 
-    pub(super) fn text(self) -> Result<String, ProtoError> {
+    pub(crate) fn text(self) -> Result<String, ProtoError> {
         // Go keeps what is not UTF-8 until it writes JSON, and replaces it then.
         Ok(String::from_utf8_lossy(self.bytes()?).into_owned())
     }
 
     #[expect(clippy::cast_possible_wrap, reason = "the wire holds two's complement")]
-    pub(super) fn integer(self) -> Result<i64, ProtoError> {
+    pub(crate) fn integer(self) -> Result<i64, ProtoError> {
         match self {
             Self::Varint(n) => Ok(n as i64),
             other => fail(format!("proto: wrong wireType for a number: {other:?}")),
         }
     }
 
-    pub(super) fn float(self) -> Result<f64, ProtoError> {
+    pub(crate) fn float(self) -> Result<f64, ProtoError> {
         match self {
             Self::Fixed64(bits) => Ok(f64::from_bits(bits)),
             Self::Fixed32(bits) => Ok(f64::from(f32::from_bits(bits))),
@@ -42,7 +42,7 @@ impl<'a> Field<'a> {
 }
 
 /// Takes the next field off a message; `None` at its end.
-pub(super) fn next<'a>(rest: &mut &'a [u8]) -> Result<Option<(u32, Field<'a>)>, ProtoError> {
+pub(crate) fn next<'a>(rest: &mut &'a [u8]) -> Result<Option<(u32, Field<'a>)>, ProtoError> {
     if rest.is_empty() {
         return Ok(None);
     }
@@ -71,7 +71,7 @@ fn fixed<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], ProtoError> {
     Ok(*bytes)
 }
 
-pub(super) fn varint(rest: &mut &[u8]) -> Result<u64, ProtoError> {
+pub(crate) fn varint(rest: &mut &[u8]) -> Result<u64, ProtoError> {
     let mut out = 0_u64;
     for shift in (0..70).step_by(7) {
         let Some((byte, after)) = rest.split_first() else { return fail("unexpected EOF") };
@@ -87,7 +87,7 @@ pub(super) fn varint(rest: &mut &[u8]) -> Result<u64, ProtoError> {
     fail("proto: integer overflow")
 }
 
-pub(super) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+pub(crate) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         #[expect(clippy::cast_possible_truncation, reason = "the low seven bits are meant")]
         out.push((value as u8) | 0x80);
@@ -102,17 +102,17 @@ fn put_tag(out: &mut Vec<u8>, number: u32, wire_type: u64) {
 }
 
 #[expect(clippy::cast_sign_loss, reason = "the wire holds two's complement")]
-pub(super) fn put_integer(out: &mut Vec<u8>, number: u32, value: i64) {
+pub(crate) fn put_integer(out: &mut Vec<u8>, number: u32, value: i64) {
     put_tag(out, number, 0);
     put_varint(out, value as u64);
 }
 
-pub(super) fn put_float(out: &mut Vec<u8>, number: u32, value: f64) {
+pub(crate) fn put_float(out: &mut Vec<u8>, number: u32, value: f64) {
     put_tag(out, number, 1);
     out.extend_from_slice(&value.to_bits().to_le_bytes());
 }
 
-pub(super) fn put_bytes(out: &mut Vec<u8>, number: u32, bytes: &[u8]) {
+pub(crate) fn put_bytes(out: &mut Vec<u8>, number: u32, bytes: &[u8]) {
     put_tag(out, number, 2);
     put_varint(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
