@@ -11,7 +11,7 @@ use kplane_machinery::time::Time;
 use serde_json::{Map, Value};
 
 use crate::builtin;
-use crate::table::{Shape, shape};
+use crate::table::{Shape, shape, whole_or};
 
 /// A value of the wrong type, in the words of Go's decoder.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -177,7 +177,12 @@ impl Walk {
             },
             Shape::Text if value.is_string() => Ok(()),
             Shape::Boolean if value.is_boolean() => Ok(()),
-            Shape::Float if value.is_number() => Ok(()),
+            Shape::Float if value.is_number() => {
+                if let Some(number) = value.as_f64().filter(|_| value.is_f64()) {
+                    *value = whole_or(number);
+                }
+                Ok(())
+            }
             Shape::Int32 if value.as_i64().is_some_and(|n| i32::try_from(n).is_ok()) => Ok(()),
             Shape::Int64 if value.as_i64().is_some() => Ok(()),
             _ => Err(mismatch(schema, value, at, owner)),

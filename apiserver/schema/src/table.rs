@@ -346,6 +346,12 @@ impl Reader {
     }
 }
 
+/// A number without a fraction as a whole one, as Go writes it; null stands for what JSON does not know.
+pub(crate) fn whole_or(number: f64) -> Value {
+    #[expect(clippy::cast_possible_truncation, reason = "checked to be whole and small")]
+    if number.fract() == 0.0 && number.abs() < 9e15 { (number as i64).into() } else { number.into() }
+}
+
 /// What a built-in type is in Go, and so in protobuf.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Shape<'a> {

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Form, ResourcePaths};
 use crate::builtin;
-use crate::table::{Descriptions, Shape, shape};
+use crate::table::{Descriptions, Shape, shape, whole_or};
 
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.";
 const CONVENTIONS: &str =
@@ -390,12 +390,6 @@ impl Definitions {
             out.insert("x-kubernetes-validations".into(), rules.collect());
         }
     }
-}
-
-/// A number without a fraction as a whole one, as Go writes it.
-fn whole_or(number: f64) -> Value {
-    #[expect(clippy::cast_possible_truncation, reason = "checked to be whole and small")]
-    if number.fract() == 0.0 && number.abs() < 9e15 { (number as i64).into() } else { number.into() }
 }
 
 fn list_type(list_type: &ListType, out: &mut Map<String, Value>) {

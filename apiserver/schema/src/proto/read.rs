@@ -6,12 +6,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use kplane_machinery::schema::{Property, Schema};
 use kplane_machinery::time::Time;
-use serde_json::{Map, Number, Value};
+use serde_json::{Map, Value};
 
 use super::wire::{self, Field};
 use super::{MAGIC, MAX_DEPTH, ProtoError, decode_at, fail};
 use crate::check::{drops_when_empty, is_empty, zero};
-use crate::table::{Shape, shape};
+use crate::table::{Shape, shape, whole_or};
 
 /// Reads the fields of a message.
 pub(super) fn message(schema: &Schema, bytes: &[u8], depth: usize) -> Result<Value, ProtoError> {
@@ -156,7 +156,7 @@ fn single(schema: &Schema, field: Field<'_>, depth: usize) -> Result<Value, Prot
         #[expect(clippy::cast_possible_truncation, reason = "as Go does")]
         Shape::Int32 => (field.integer()? as i32).into(),
         Shape::Int64 => field.integer()?.into(),
-        Shape::Float => Number::from_f64(field.float()?).map_or(Value::Null, Value::Number),
+        Shape::Float => whole_or(field.float()?),
         _ => message(schema, field.bytes()?, depth + 1)?,
     })
 }
