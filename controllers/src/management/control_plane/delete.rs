@@ -21,7 +21,7 @@ use crate::runtime::conditions::Conditions;
 use crate::runtime::raw;
 
 /// How soon a record that is being destroyed is looked at again.
-const LOOK_AGAIN: Duration = Duration::from_millis(200);
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// What is left to do.
 #[derive(Debug, PartialEq)]
