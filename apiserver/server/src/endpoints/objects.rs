@@ -59,6 +59,14 @@ pub fn convert(resource: &Resource, object: &mut Value, from: &str, to: &str) ->
     Ok(())
 }
 
+/// Gives an object of a built-in kind the form that Go's types would: hooks may have left out what is always written.
+pub fn normalise(resource: &Resource, object: &mut Value) -> Result<(), Status> {
+    if !resource.def.custom {
+        kplane_schema::normalise(&resource.version_def()?.schema, object);
+    }
+    Ok(())
+}
+
 /// The bytes to store of an object in the version of the request.
 pub fn encode(resource: &Resource, object: &Value) -> Result<Encoded, Status> {
     let mut stored = object.clone();

@@ -181,6 +181,7 @@ pub async fn create(
             cx.warn(warning);
         }
         strategy.canonicalize(&mut candidate);
+        objects::normalise(resource, &mut candidate)?;
         admission.validate(&candidate, None).await?;
         let encoded = objects::encode(resource, &candidate)?;
         system::check_size(&encoded)?;
@@ -323,6 +324,7 @@ async fn attempt(
         cx.warn(warning);
     }
     strategy.canonicalize(&mut new);
+    objects::normalise(resource, &mut new)?;
     admission.validate(&new, Some(&old)).await?;
 
     // A write that changes nothing is none: the revision stays.
