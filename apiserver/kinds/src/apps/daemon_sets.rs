@@ -50,6 +50,9 @@ fn template_generation(object: &Value) -> i64 {
 }
 
 fn set_template_generation(object: &mut Value, generation: i64) {
+    if !object.is_object() {
+        return;
+    }
     if let Some(annotations) = meta_mut(object).and_then(|meta| ensure(meta, "annotations")) {
         annotations.insert(TEMPLATE_GENERATION.into(), generation.to_string().into());
     }
@@ -57,6 +60,9 @@ fn set_template_generation(object: &mut Value, generation: i64) {
 
 impl Strategy for DaemonSets {
     fn default(&self, _version: &str, object: &mut Value) {
+        // Version 1 shows a field of the internal version here, which is always written.
+        let generation = template_generation(object);
+        set_template_generation(object, generation);
         zeros(object, "status", &STATUS);
         let Some(fields) = object.as_object_mut() else { return };
         let Some(spec) = ensure(fields, "spec") else { return };
