@@ -34,7 +34,7 @@ impl Server {
     /// If it does not become ready; its log is printed.
     pub fn start(store: Store) -> Self {
         let folder = tempfile::Builder::new().prefix("kplane-test-").tempdir().expect("a folder");
-        let etcd = (store == Store::Etcd).then(EtcdServer::start);
+        let etcd = (store == Store::Etcd).then(start_etcd);
         let mut arguments = vec!["--data-dir".to_owned(), folder.path().join("data").display().to_string()];
         match &etcd {
             Some(etcd) => {
@@ -133,6 +133,12 @@ impl Drop for Server {
             eprintln!("--- log of the server\n{}", self.log());
         }
     }
+}
+
+/// An etcd, waited for on a runtime of its own.
+fn start_etcd() -> EtcdServer {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(EtcdServer::start())
 }
 
 fn spawn(arguments: &[String], port: u16, folder: &Path) -> Child {

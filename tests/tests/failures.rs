@@ -99,10 +99,12 @@ fn invalid_manifests_say_what_is_wrong() {
         &["create", "--validate=false", "-f", "-"],
         "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {containers: []}\n",
     );
-    assert!(!output.success && output.stderr.contains("spec.containers: Required value"), "{}", output.stderr);
-    let output = a.run_with(
-        &["create", "-f", "-"],
-        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: p}\nspec: {}\n",
+    assert!(
+        !output.success && output.stderr.contains("spec.containers: Required value"),
+        "{}",
+        output.stderr
     );
+    let output = a
+        .run_with(&["create", "-f", "-"], "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: p}\nspec: {}\n");
     assert!(!output.success && output.stderr.contains("unknown field \"spec\""), "{}", output.stderr);
 }

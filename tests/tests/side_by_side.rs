@@ -115,7 +115,11 @@ fn custom_resources_are_pruned_defaulted_and_validated() {
         &["apply", "-f", "-"],
         "apiVersion: example.com/v1\nkind: Widget\nmetadata: {name: big}\nspec: {size: 11}\n",
     );
-    assert!(!output.success && output.stderr.contains("should be less than or equal to 10"), "{}", output.stderr);
+    assert!(
+        !output.success && output.stderr.contains("should be less than or equal to 10"),
+        "{}",
+        output.stderr
+    );
     assert!(a.ok(&["explain", "widget.spec"]).contains("size"));
     a.ok(&["delete", "crd", "widgets.example.com"]);
     eventually("the kind is gone", Duration::from_secs(10), || !a.run(&["get", "widgets"]).success);
@@ -135,7 +139,8 @@ fn two_control_planes_never_meet() {
         assert!(b.fails(&["-n", "clusters", "get", "configmap", "x"]).contains("not found"));
         b.ok(&["-n", "clusters", "create", "configmap", "x", "--from-literal=who=b"]);
         assert_eq!(a.json(&["-n", "clusters", "get", "cm", "x"])["data"]["who"], "a");
-        let cluster = "apiVersion: cluster.x-k8s.io/v1\nkind: Cluster\nmetadata: {name: one, namespace: clusters}\n";
+        let cluster =
+            "apiVersion: cluster.x-k8s.io/v1\nkind: Cluster\nmetadata: {name: one, namespace: clusters}\n";
         a.apply(cluster);
         assert_eq!(b.json(&["get", "clusters.cluster.x-k8s.io", "-A"])["items"], serde_json::json!([]));
         assert_ne!(
