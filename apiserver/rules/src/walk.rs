@@ -118,8 +118,25 @@ fn invalid(path: &Path, told: impl Into<String>) -> FieldError {
 impl CompiledRules for Rules {
     fn validate(&self, object: &Value, old: Option<&Value>) -> ErrorList {
         let mut walk = Walk { errors: Vec::new(), budget: Budget::new(), over: false };
-        walk.node(&self.root, object, old, true, &Path::root());
+        let at = At { old, unchanged: false, root: true };
+        walk.node(&self.root, object, at, &Path::root());
         walk.errors
+    }
+}
+
+/// What was at the same place before.
+#[derive(Clone, Copy)]
+struct At<'a> {
+    old: Option<&'a Value>,
+    /// Nothing has changed here, though it may not be known what was there: something around it is as it was.
+    unchanged: bool,
+    /// The object itself.
+    root: bool,
+}
+
+impl<'a> At<'a> {
+    fn below(self, old: Option<&'a Value>) -> Self {
+        Self { old, unchanged: self.unchanged, root: false }
     }
 }
 
@@ -131,57 +148,56 @@ struct Walk {
 }
 
 impl Walk {
-    fn node(&mut self, node: &Node, value: &Value, old: Option<&Value>, root: bool, path: &Path) {
+    fn node(&mut self, node: &Node, value: &Value, mut at: At<'_>, path: &Path) {
         if value.is_null() && !node.schema.nullable {
             return;
         }
-        self.rules(node, value, old, root, path);
+        at.unchanged |= at.old == Some(value);
+        self.rules(node, value, at, path);
         match value {
             Value::Object(fields) => {
                 for (name, value) in fields {
                     if self.over {
                         return;
                     }
-                    let old = old.and_then(|old| old.get(name));
+                    let at = at.below(at.old.and_then(|old| old.get(name)));
                     if let Some(inner) = node.properties.get(name.as_str()) {
-                        self.node(inner, value, old, false, &path.child(name));
+                        self.node(inner, value, at, &path.child(name));
                     } else if let Some(inner) = &node.additional
                         && node.schema.property(name).is_none()
                     {
-                        self.node(inner, value, old, false, &path.key(name));
+                        self.node(inner, value, at, &path.key(name));
                     }
                 }
             }
             Value::Array(items) => {
                 let Some(inner) = &node.items else { return };
-                let old = old.and_then(Value::as_array);
+                let old = at.old.and_then(Value::as_array);
                 for (index, value) in items.iter().enumerate() {
                     if self.over {
                         return;
                     }
                     let old = old.and_then(|old| counterpart(&node.schema, value, old));
-                    self.node(inner, value, old, false, &path.index(index));
+                    self.node(inner, value, at.below(old), &path.index(index));
                 }
             }
             _ => {}
         }
     }
 
-    fn rules(&mut self, node: &Node, value: &Value, old: Option<&Value>, root: bool, path: &Path) {
+    fn rules(&mut self, node: &Node, value: &Value, at: At<'_>, path: &Path) {
         let mut variables = None;
-        // As was there: rules that stand to this value alone passed, or were let pass, before.
-        let unchanged = old == Some(value);
         for rule in &node.rules {
             if self.over {
                 return;
             }
             let optional_old = rule.source.optional_old_self == Some(true);
-            if (rule.uses_old && old.is_none() && !optional_old) || (!rule.uses_old && unchanged) {
+            if (rule.uses_old && at.old.is_none() && !optional_old) || (!rule.uses_old && at.unchanged) {
                 continue;
             }
             let variables: &Variables = variables.get_or_insert_with(|| Variables {
-                this: to_cel(&node.schema, value, root),
-                old: old.map(|old| to_cel(&node.schema, old, root)),
+                this: to_cel(&node.schema, value, at.root),
+                old: at.old.map(|old| to_cel(&node.schema, old, at.root)),
             });
             let optional;
             let seen = if optional_old {
