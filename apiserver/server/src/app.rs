@@ -12,6 +12,8 @@ use tokio_util::sync::CancellationToken;
 use crate::base::Base;
 use crate::custom::Definitions;
 use crate::discovery::Groups;
+use crate::filters::audit::AuditLog;
+use crate::filters::fairness::Fairness;
 use crate::identity::Identities;
 use crate::metrics::Metrics;
 
@@ -25,6 +27,10 @@ pub struct App {
     pub definitions: Definitions,
     /// Who is who, and may do what.
     pub identities: Identities,
+    /// Where requests are written down, if they are.
+    pub audit: Option<Arc<AuditLog>>,
+    /// How many requests are answered at once.
+    pub fairness: Arc<Fairness>,
     /// What addresses root besides `root`.
     pub root_name: String,
     /// The host and port clients reach the server at.

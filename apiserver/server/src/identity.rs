@@ -10,7 +10,7 @@ use kplane_auth::authn::{Authenticator, AuthnError, Credentials, Identity, Stati
 use kplane_auth::authz::{Attributes, Authorizer};
 use kplane_auth::pki::{CertifiedPem, ClientTrust, Pki};
 use kplane_auth::token::{IssueRequest, ServiceAccountTokens, TokenKeys, TokenRequestOutcome};
-use kplane_auth::user::MASTERS;
+use kplane_auth::user::{MASTERS, UNAUTHENTICATED};
 use kplane_auth::{ObjectReader, UserInfo};
 use kplane_machinery::time::Time;
 use kplane_machinery::{GroupResource, Status};
@@ -172,7 +172,11 @@ impl Identities {
         if attributes.user.in_group(MASTERS) {
             return Ok(());
         }
-        let rbac = self.policies.index(app, vcp).await?;
+        let rbac = if attributes.user.in_group(UNAUTHENTICATED) {
+            self.policies.index_for_stranger(app, vcp).await?
+        } else {
+            self.policies.index(app, vcp).await?
+        };
         Authorizer::new(&rbac).require(attributes)
     }
 

@@ -82,6 +82,18 @@ pub struct Options {
     #[arg(long, value_name = "NAME", default_value = "root")]
     pub root_control_plane_name: String,
 
+    /// Where each request is written down as an audit event; - is standard output. Empty: nowhere.
+    #[arg(long, value_name = "FILE")]
+    pub audit_log_path: Option<PathBuf>,
+
+    /// How many requests that change nothing are answered at once; one control plane gets at most half of them.
+    #[arg(long, value_name = "N", default_value_t = 400)]
+    pub max_requests_inflight: usize,
+
+    /// How many requests that write are answered at once; one control plane gets at most half of them.
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    pub max_mutating_requests_inflight: usize,
+
     /// Whether requests without credentials are served as system:anonymous.
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set)]
     pub anonymous_auth: bool,

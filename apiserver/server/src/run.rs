@@ -15,6 +15,8 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::{App, Kinds};
+use crate::filters::audit::AuditLog;
+use crate::filters::fairness::{Fairness, Limits};
 use crate::identity::Identities;
 use crate::options::{Options, Storage};
 use crate::{base, custom, kubeconfig, listen, tenancy};
@@ -118,6 +120,17 @@ pub async fn start(options: Options, shutdown: CancellationToken) -> anyhow::Res
         admission: kplane_admission::Chain::default(),
         definitions: custom::Definitions::default(),
         identities,
+        audit: match &options.audit_log_path {
+            Some(path) => Some(Arc::new(
+                AuditLog::open(path)
+                    .with_context(|| format!("cannot write the audit log {}", path.display()))?,
+            )),
+            None => None,
+        },
+        fairness: Fairness::new(Limits {
+            reads: options.max_requests_inflight,
+            writes: options.max_mutating_requests_inflight,
+        }),
         root_name: options.root_control_plane_name.clone(),
         advertised,
         shutdown,

@@ -39,7 +39,7 @@ impl PolicyRule {
     }
 
     /// What `system:masters` holds.
-    pub(super) fn everything() -> [Self; 2] {
+    pub fn everything() -> [Self; 2] {
         let all = || vec!["*".to_owned()];
         [
             Self { verbs: all(), api_groups: all(), resources: all(), ..Self::default() },

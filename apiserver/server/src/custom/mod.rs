@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use kplane_kinds::ResourceDef;
 use kplane_machinery::Status;
-use kplane_registry::{ListRequest, ObjectKey, Registry, ResourceKey, Stored, Vcp};
+use kplane_registry::{ListRequest, ObjectKey, Registry, ResourceKey, Stored, Vcp, VcpId};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -33,10 +33,13 @@ pub struct Definitions {
 /// How many (control plane, definition) pairs are remembered.
 const RECENT: usize = 4096;
 
+/// The revision of a definition, and what it compiled to; nothing while its names are not accepted.
+type Compiled = (u64, Option<Arc<ResourceDef>>);
+
 /// A bounded memory of which revision of which object compiled to what.
 #[derive(Default)]
 struct Recent {
-    by_object: HashMap<(kplane_registry::VcpId, Arc<str>), (u64, Option<Arc<ResourceDef>>)>,
+    by_object: HashMap<(VcpId, Arc<str>), Compiled>,
 }
 
 /// Where definitions are stored.

@@ -182,6 +182,7 @@ pub async fn create(
         }
         strategy.canonicalize(&mut candidate);
         objects::normalise(resource, &mut candidate)?;
+        crate::rbac::confirm(cx, resource, &candidate, None).await?;
         admission.validate(&candidate, None).await?;
         let encoded = objects::encode(resource, &candidate)?;
         system::check_size(&encoded)?;
@@ -325,6 +326,7 @@ async fn attempt(
     }
     strategy.canonicalize(&mut new);
     objects::normalise(resource, &mut new)?;
+    crate::rbac::confirm(cx, resource, &new, Some(&old)).await?;
     admission.validate(&new, Some(&old)).await?;
 
     // A write that changes nothing is none: the revision stays.

@@ -6,20 +6,26 @@
 //!
 //! Nothing is made or loaded for a request that is not authenticated and authorized.
 
+pub mod audit;
 mod authenticate;
 mod authorize;
+pub mod fairness;
 mod impersonate;
 pub mod request_info;
 
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use futures::FutureExt;
 use http::{HeaderName, HeaderValue, Request, header};
 use hyper::body::Incoming;
 use kplane_machinery::Status;
 use tracing::Instrument;
 
 pub use request_info::{RequestInfo, Target};
+
+use self::audit::Audited;
 
 use crate::app::App;
 use crate::body::{self, Answer};
@@ -44,10 +50,25 @@ impl Handler for App {
         let metrics = self.metrics.clone();
         let in_flight = metrics.begin();
         let accepts_gzip = crate::compress::accepts(request.headers());
-        let mut answer = match chain(self, request, peer).instrument(span).await {
-            Ok(answer) => answer,
-            Err(status) => body::failure(&status),
+        let audit_text = audit_id.to_str().unwrap_or("");
+        let mut audited = Audited::new(audit_text, request.uri(), request.headers(), peer.address.ip());
+        let log = self.audit.clone();
+        // A panic is a fault of ours: it fails this request, and no other.
+        let result =
+            AssertUnwindSafe(timed(self, request, peer, &mut audited)).catch_unwind().instrument(span).await;
+        let mut answer = match result {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(status)) => body::failure(&status),
+            Err(_) => {
+                tracing::error!(%method, path, "a request caused a panic");
+                body::failure(&Status::internal(
+                    "this request caused the API server to panic; look in its log for details",
+                ))
+            }
         };
+        if let Some(log) = log {
+            log.write(&audited, &method, answer.status());
+        }
         if accepts_gzip {
             answer = crate::compress::answer(answer).await;
         }
@@ -61,7 +82,28 @@ impl Handler for App {
     }
 }
 
-async fn chain(app: Arc<App>, request: Request<Incoming>, peer: Peer) -> Result<Answer, Status> {
+/// How long a request that is no watch may take (`--request-timeout`).
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The chain within its time. A watch is answered at once; its stream has a time of its own.
+async fn timed(
+    app: Arc<App>,
+    request: Request<Incoming>,
+    peer: Peer,
+    audited: &mut Audited,
+) -> Result<Answer, Status> {
+    match tokio::time::timeout(TIMEOUT, chain(app, request, peer, audited)).await {
+        Ok(result) => result,
+        Err(_) => Err(Status::timeout("request did not complete within the allotted timeout", 0)),
+    }
+}
+
+async fn chain(
+    app: Arc<App>,
+    request: Request<Incoming>,
+    peer: Peer,
+    audited: &mut Audited,
+) -> Result<Answer, Status> {
     let (parts, incoming) = request.into_parts();
     let query = Query::parse(parts.uri.query().unwrap_or(""));
 
@@ -85,6 +127,13 @@ async fn chain(app: Arc<App>, request: Request<Incoming>, peer: Peer) -> Result<
         return Err(Status::bad_request("the path is not a valid URL path"));
     };
 
+    audited.info = Some(info.clone());
+    audited.cluster = match &target {
+        Target::Root => "root".to_owned(),
+        Target::All => "*".to_owned(),
+        Target::Vcp(name) => name.clone(),
+    };
+
     // authenticate
     let vcp = match &target {
         Target::Root | Target::All => Some(app.registry.root()),
@@ -92,8 +141,18 @@ async fn chain(app: Arc<App>, request: Request<Incoming>, peer: Peer) -> Result<
     };
     let user = authenticate::user(&app, vcp.as_deref(), &parts.headers, &peer).await?;
 
+    audited.user = Some(user.user.clone());
+
     // impersonate
+    let real = user.user.clone();
     let user = impersonate::user(&app, vcp.as_ref(), user, &parts.headers).await?;
+    if user.user != real {
+        audited.impersonated = Some(user.user.clone());
+    }
+
+    // fairness: what does not exist counts as root's.
+    let id = vcp.as_ref().map_or(kplane_registry::VcpId::ROOT, |vcp| vcp.id);
+    let _seat = app.fairness.admit(id, &info)?;
 
     // authorize
     authorize::request(&app, vcp.as_ref(), &target, &user, &info).await?;

@@ -131,13 +131,11 @@ pub fn parse(method: &Method, path: &str, query: &crate::query::Query) -> Option
         info.legacy_watch = true;
         info.verb = "watch".into();
     }
-    if parts[0] == "namespaces" {
-        if parts.len() > 1 {
-            info.namespace = parts[1].clone();
-            // A namespace's own subresources keep `namespaces` as the resource.
-            if parts.len() > 2 && !matches!(parts[2].as_str(), "status" | "finalize") {
-                parts.drain(..2);
-            }
+    if parts[0] == "namespaces" && parts.len() > 1 {
+        info.namespace = parts[1].clone();
+        // A namespace's own subresources keep `namespaces` as the resource.
+        if parts.len() > 2 && !matches!(parts[2].as_str(), "status" | "finalize") {
+            parts.drain(..2);
         }
     }
     let mut parts = parts.into_iter();
