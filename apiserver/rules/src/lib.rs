@@ -21,16 +21,18 @@ pub use check::check_rules;
 
 use std::sync::Arc;
 
-use kplane_machinery::field::ErrorList;
+use kplane_machinery::field::{ErrorList, ErrorType, FieldError, Path};
 use kplane_machinery::schema::Schema;
 use serde_json::Value;
+
+const NOT_CHECKED: &str = "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation";
 
 /// Compiles the rules of schemas.
 pub trait RuleEngine: Send + Sync {
     /// Compiles the rules of a custom resource's schema, the fields every object has included. `None` when there are none.
     ///
-    /// The errors are of rules that do not compile, which [`check_rules`] refuses before they are stored.
-    fn compile(&self, schema: &Schema) -> Result<Option<Arc<dyn CompiledRules>>, ErrorList>;
+    /// A rule that does not compile, which [`check_rules`] refuses before it is stored, fails every object.
+    fn compile(&self, schema: &Schema) -> Option<Arc<dyn CompiledRules>>;
 }
 
 /// The rules of a schema, ready to run.
@@ -46,16 +48,33 @@ pub trait CompiledRules: Send + Sync {
 pub struct CelEngine;
 
 impl RuleEngine for CelEngine {
-    fn compile(&self, schema: &Schema) -> Result<Option<Arc<dyn CompiledRules>>, ErrorList> {
-        Ok(walk::Rules::compile(schema)?.map(|rules| Arc::new(rules) as Arc<dyn CompiledRules>))
+    fn compile(&self, schema: &Schema) -> Option<Arc<dyn CompiledRules>> {
+        walk::Rules::compile(schema).map(|rules| Arc::new(rules) as Arc<dyn CompiledRules>)
     }
 }
 
-/// Beside the errors of structure, that the rules have not run.
-pub fn not_checked() -> kplane_machinery::field::FieldError {
-    kplane_machinery::field::FieldError::invalid(
-        &kplane_machinery::field::Path::root(),
-        &Value::Null,
-        "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation",
-    )
+/// Runs the rules behind the validation of structure: when that found what rules rely on to be wrong, they do not run,
+/// and the errors say so.
+pub fn validate_after(
+    rules: &dyn CompiledRules,
+    object: &Value,
+    old: Option<&Value>,
+    mut errors: ErrorList,
+) -> ErrorList {
+    let blocks = |error: &FieldError| {
+        matches!(
+            error.error_type,
+            ErrorType::NotSupported
+                | ErrorType::Required
+                | ErrorType::TooLong
+                | ErrorType::TooMany
+                | ErrorType::TypeInvalid
+        )
+    };
+    if errors.iter().any(blocks) {
+        errors.push(FieldError::invalid(&Path::root(), &Value::Null, NOT_CHECKED));
+    } else {
+        errors.extend(rules.validate(object, old));
+    }
+    errors
 }

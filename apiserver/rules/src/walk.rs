@@ -17,7 +17,8 @@ const LONGEST_MESSAGE: usize = 5 * 1024;
 
 struct Rule {
     source: ValidationRule,
-    program: Program,
+    /// Or why it does not compile.
+    program: Result<Program, String>,
     message: Option<Program>,
     field: Vec<Step>,
     uses_old: bool,
@@ -38,10 +39,8 @@ pub(crate) struct Rules {
 }
 
 impl Rules {
-    pub(crate) fn compile(schema: &Schema) -> Result<Option<Self>, ErrorList> {
-        let mut errors = Vec::new();
-        let root = node(&Arc::new(schema.clone()), true, &Path::root(), &mut errors);
-        if errors.is_empty() { Ok(root.map(|root| Self { root })) } else { Err(errors) }
+    pub(crate) fn compile(schema: &Schema) -> Option<Self> {
+        node(&Arc::new(schema.clone()), true).map(|root| Self { root })
     }
 }
 
@@ -52,62 +51,42 @@ fn shared(link: &SchemaLink) -> Arc<Schema> {
     }
 }
 
-fn node(schema: &Arc<Schema>, root: bool, path: &Path, errors: &mut ErrorList) -> Option<Node> {
+fn node(schema: &Arc<Schema>, root: bool) -> Option<Node> {
     // Built-in types have no rules, and may contain themselves.
     if schema.type_name.is_some() {
         return None;
     }
-    let mut out = Node {
+    let below = |link: &SchemaLink| node(&shared(link), false);
+    let rules = schema.validations.iter().flat_map(|v| &v.rules);
+    let out = Node {
         schema: schema.clone(),
-        rules: Vec::new(),
-        properties: BTreeMap::new(),
-        additional: None,
-        items: None,
+        rules: rules.map(|rule| compiled(rule, schema, root)).collect(),
+        properties: (schema.properties.iter())
+            .filter_map(|property| Some((property.name.clone(), below(&property.schema)?)))
+            .collect(),
+        additional: schema.additional.as_ref().and_then(below).map(Box::new),
+        items: schema.items.as_ref().and_then(below).map(Box::new),
     };
-    for rule in schema.validations.iter().flat_map(|v| &v.rules) {
-        match compiled(rule, schema, root) {
-            Ok(rule) => out.rules.push(rule),
-            Err(told) => errors.push(invalid(path, told)),
-        }
-    }
-    for property in &schema.properties {
-        if let Some(inner) = node(&shared(&property.schema), false, &path.child(&property.name), errors) {
-            out.properties.insert(property.name.clone(), inner);
-        }
-    }
-    if let Some(of) = &schema.additional {
-        out.additional = node(&shared(of), false, &path.key("*"), errors).map(Box::new);
-    }
-    if let Some(of) = &schema.items {
-        out.items = node(&shared(of), false, &path.key("*"), errors).map(Box::new);
-    }
     let empty =
         out.rules.is_empty() && out.properties.is_empty() && out.additional.is_none() && out.items.is_none();
     (!empty).then_some(out)
 }
 
-fn compiled(rule: &ValidationRule, schema: &Arc<Schema>, root: bool) -> Result<Rule, String> {
+fn compiled(rule: &ValidationRule, schema: &Arc<Schema>, root: bool) -> Rule {
     let Expressions { rule: parsed, message, rule_error, message_error } = expressions(rule, schema, root);
-    let parsed = match (parsed, rule_error) {
-        (Some(parsed), None) => parsed,
-        (_, told) => return Err(format!("rule compile error: {}", told.unwrap_or_default())),
+    let uses_old = parsed.as_ref().is_some_and(|parsed| types::uses(parsed, "oldSelf"));
+    let program = match (parsed, rule_error) {
+        (Some(parsed), None) => Ok(Program::new(parsed)),
+        (_, told) => Err(format!("rule compile error: {}", told.unwrap_or_default())),
     };
-    if let Some(told) = message_error {
-        return Err(format!("messageExpression compile error: {told}"));
-    }
-    let field = if rule.field_path.is_empty() {
-        Vec::new()
-    } else {
-        field_path::parse(&rule.field_path, schema)
-            .ok_or_else(|| "fieldPath must be a valid path".to_owned())?
-    };
-    Ok(Rule {
+    Rule {
         source: rule.clone(),
-        uses_old: types::uses(&parsed, "oldSelf"),
-        program: Program::new(parsed),
-        message: message.map(Program::new),
-        field,
-    })
+        program,
+        message: message.filter(|_| message_error.is_none()).map(Program::new),
+        // One that leads nowhere is refused when a definition is written.
+        field: field_path::parse(&rule.field_path, schema).unwrap_or_default(),
+        uses_old,
+    }
 }
 
 /// `Invalid value: told`; rules do not show the value.
@@ -211,7 +190,11 @@ impl Walk {
     }
 
     fn rule(&mut self, rule: &Rule, variables: &Variables, path: &Path) {
-        let told = match rule.program.run(variables, &mut self.budget) {
+        let program = match &rule.program {
+            Ok(program) => program,
+            Err(told) => return self.errors.push(invalid(path, told)),
+        };
+        let told = match program.run(variables, &mut self.budget) {
             Outcome::Bool(true) => return,
             Outcome::Bool(false) => {
                 let message = self.message(rule, variables);

@@ -24,7 +24,7 @@ fn is_refused(rule: &str) -> bool {
 fn failures(rule: &str, object: Value, old: Option<Value>) -> Vec<String> {
     let mut schema = structural::from_json(&schema(rule), &Path::root()).unwrap();
     structural::add_type_and_object_meta(&mut schema);
-    let rules = CelEngine.compile(&schema).unwrap().unwrap();
+    let rules = CelEngine.compile(&schema).unwrap();
     rules.validate(&object, old.as_ref()).into_iter().map(|error| error.detail).collect()
 }
 

@@ -17,11 +17,7 @@ fn run(rule: &str, given: Value) -> Vec<String> {
         "x-kubernetes-validations": [{"rule": rule}, {"rule": "false"}]});
     let mut schema = structural::from_json(&raw, &Path::root()).unwrap();
     structural::add_type_and_object_meta(&mut schema);
-    let rules = match CelEngine.compile(&schema) {
-        Ok(rules) => rules.unwrap(),
-        // Found out before it ran.
-        Err(_) => return vec!["failed rule: false".to_owned()],
-    };
+    let rules = CelEngine.compile(&schema).unwrap();
     let started = Instant::now();
     let errors = rules.validate(&given, None);
     assert!(started.elapsed() < Duration::from_secs(20), "{rule}: {:?}", started.elapsed());

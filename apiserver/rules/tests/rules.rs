@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use kplane_machinery::field::{ErrorList, Path};
-use kplane_rules::{CelEngine, CompiledRules, RuleEngine, check_rules};
+use kplane_rules::{CelEngine, CompiledRules, RuleEngine, check_rules, validate_after};
 use kplane_schema::structural;
 use serde_json::{Value, json};
 
 fn compiled(raw: &Value) -> Arc<dyn CompiledRules> {
     let mut schema = structural::from_json(raw, &Path::root()).unwrap();
     structural::add_type_and_object_meta(&mut schema);
-    CelEngine.compile(&schema).unwrap().unwrap()
+    CelEngine.compile(&schema).unwrap()
 }
 
 fn told(errors: ErrorList) -> Vec<String> {
@@ -268,5 +268,40 @@ fn items_without_keys_have_no_old_selves() {
         [
             "s.properties[l].items.x-kubernetes-validations[0].rule: Invalid value: \"self == oldSelf\": oldSelf cannot be used on the uncorrelatable portion of the schema within s.properties[l]"
         ]
+    );
+}
+
+#[test]
+fn rules_do_not_run_on_what_is_not_sound() {
+    let raw = spec(json!({"size": {"type": "integer", "maximum": 10}}), json!([{"rule": "self.size != 11"}]));
+    let mut schema = structural::from_json(&raw, &Path::root()).unwrap();
+    structural::add_type_and_object_meta(&mut schema);
+    let rules = compiled(&raw);
+    let run = |object: Value| {
+        told(validate_after(&*rules, &object, None, kplane_schema::validate(&schema, &object, None)))
+    };
+    assert_eq!(
+        run(json!({"spec": {"size": "1"}})),
+        [
+            "spec.size: Invalid value: \"string\": spec.size in body must be of type integer: \"string\"",
+            "<nil>: Invalid value: null: some validation rules were not checked because the object was invalid; correct the existing errors to complete validation"
+        ]
+    );
+    assert_eq!(
+        run(json!({"spec": {"size": 11}})),
+        [
+            "spec.size: Invalid value: 11: spec.size in body should be less than or equal to 10",
+            "spec: Invalid value: failed rule: self.size != 11"
+        ]
+    );
+}
+
+#[test]
+fn a_stored_rule_that_does_not_compile_fails_every_object() {
+    let rules = compiled(&spec(json!({"a": {"type": "integer"}}), json!([{"rule": "self.b > 0"}])));
+    let found = told(rules.validate(&json!({"spec": {"a": 1}}), None));
+    assert!(
+        found.len() == 1 && found[0].starts_with("spec: Invalid value: rule compile error: "),
+        "{found:?}"
     );
 }

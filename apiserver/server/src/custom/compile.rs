@@ -7,10 +7,11 @@ use kplane_kinds::{Column, ResourceDef, Scope, Subresource, Verbs, VersionDef};
 use kplane_machinery::field::Path;
 use kplane_machinery::schema::{Schema, SchemaLink, SchemaType};
 use kplane_machinery::{GroupVersionKind, Status};
+use kplane_rules::{CelEngine, RuleEngine};
 use kplane_schema::structural;
 use serde_json::Value;
 
-use super::strategy::CustomStrategy;
+use super::strategy::{CustomStrategy, VersionRules};
 use crate::discovery::compare_versions;
 
 /// Whether a definition's names are accepted and its kind may be served.
@@ -45,13 +46,18 @@ pub fn compile(crd: &Value) -> Result<ResourceDef, Status> {
     let mut versions = Vec::new();
     let mut storage_version: Arc<str> = "".into();
     let mut subresources: Vec<Subresource> = Vec::new();
+    let mut rules = VersionRules::new();
     for version in spec["versions"].as_array().into_iter().flatten() {
         let name = text(version, "name");
         if version["storage"].as_bool() == Some(true) {
             storage_version = name.clone();
         }
+        let schema = schema(spec, version)?;
+        if let Some(compiled) = CelEngine.compile(&schema) {
+            rules.insert(name.clone(), compiled);
+        }
         versions.push(VersionDef {
-            schema: schema(spec, version)?,
+            schema,
             served: version["served"].as_bool().unwrap_or(false),
             columns: columns(version),
             selectable_fields: version["selectableFields"]
@@ -76,7 +82,6 @@ pub fn compile(crd: &Value) -> Result<ResourceDef, Status> {
     }
     versions.sort_by(|a, b| compare_versions(&b.name, &a.name));
     subresources.sort_by(|a, b| a.name.cmp(&b.name));
-    let preserve = spec["preserveUnknownFields"].as_bool() == Some(true);
     Ok(ResourceDef {
         group,
         list_kind: text(names, "listKind"),
@@ -90,7 +95,7 @@ pub fn compile(crd: &Value) -> Result<ResourceDef, Status> {
         verbs: Verbs::ALL,
         subresources,
         time_to_live: None,
-        strategy: Arc::new(CustomStrategy::new(spec, preserve)?),
+        strategy: Arc::new(CustomStrategy::new(spec, rules)?),
         custom: true,
         kind,
         storage_group_resource: None,

@@ -1,30 +1,40 @@
 //! What all custom resources decide alike: [`CustomStrategy`].
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use kplane_kinds::{Context, Strategy};
 use kplane_machinery::Status;
 use kplane_machinery::field::ErrorList;
+use kplane_rules::CompiledRules;
 use serde_json::Value;
+
+/// The rules of a definition, by version; without those that have none.
+pub type VersionRules = HashMap<Arc<str>, Arc<dyn CompiledRules>>;
 
 /// The strategy of a kind that a definition made.
 pub struct CustomStrategy {
     has_status: bool,
+    rules: VersionRules,
 }
 
 impl CustomStrategy {
     /// For a definition's spec.
-    pub fn new(spec: &Value, _preserve: bool) -> Result<Self, Status> {
+    pub fn new(spec: &Value, rules: VersionRules) -> Result<Self, Status> {
         let has_status = spec["versions"]
             .as_array()
             .into_iter()
             .flatten()
             .any(|version| version["subresources"]["status"].is_object());
-        Ok(Self { has_status })
+        Ok(Self { has_status, rules })
     }
 
     fn validate(&self, cx: &Context<'_>, object: &Value, old: Option<&Value>) -> ErrorList {
-        match cx.def.version(cx.version) {
-            Some(version) => kplane_schema::validate(&version.schema, object, old),
-            None => Vec::new(),
+        let Some(version) = cx.def.version(cx.version) else { return Vec::new() };
+        let errors = kplane_schema::validate(&version.schema, object, old);
+        match self.rules.get(&version.name) {
+            Some(rules) => kplane_rules::validate_after(&**rules, object, old, errors),
+            None => errors,
         }
     }
 }
