@@ -47,7 +47,8 @@ fn names(names: &At<'_>, errors: &mut ErrorList) {
     }
 }
 
-fn versions(spec: &At<'_>, errors: &mut ErrorList) {
+/// `old` is the spec that was there: rules that stood in it already are not checked again.
+fn versions(spec: &At<'_>, old: Option<&At<'_>>, errors: &mut ErrorList) {
     let versions = spec.f("versions");
     let mut seen = HashSet::new();
     let mut unique = true;
@@ -78,7 +79,15 @@ fn versions(spec: &At<'_>, errors: &mut ErrorList) {
         }
     }
     hoisted(spec, &["schema", "openAPIV3Schema"], "validation", errors, |schema, errors| {
-        errors.extend(structural::check(schema.value(), &schema.path));
+        let found = structural::check(schema.value(), &schema.path);
+        let stood = |old: &At<'_>| {
+            let versions = old.f("versions");
+            versions.items().any(|v| v.at(&["schema", "openAPIV3Schema"]).value() == schema.value())
+        };
+        if found.is_empty() && !old.is_some_and(stood) {
+            errors.extend(kplane_rules::check_rules(schema.value(), &schema.path));
+        }
+        errors.extend(found);
     });
     hoisted(spec, &["subresources", "scale"], "subresources", errors, |at, errors| scale(at, errors));
     hoisted(spec, &["additionalPrinterColumns"], "", errors, |at, errors| columns(at, errors));
@@ -190,7 +199,7 @@ fn conversion(spec: &At<'_>, errors: &mut ErrorList) {
     }
 }
 
-fn validate(object: &Value) -> ErrorList {
+fn validate(object: &Value, old: Option<&Value>) -> ErrorList {
     let mut errors = Vec::new();
     let root = At::root(object);
     let spec = root.f("spec");
@@ -216,7 +225,7 @@ fn validate(object: &Value) -> ErrorList {
             "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead",
         );
     }
-    versions(&spec, &mut errors);
+    versions(&spec, old.map(|old| At::root(old).f("spec")).as_ref(), &mut errors);
     names(&spec.f("names"), &mut errors);
     conversion_or_none(&spec, &mut errors);
     protected_group(&root, group.str(), &mut errors);
@@ -335,7 +344,7 @@ impl Strategy for Definitions {
     }
 
     fn validate_create(&self, _cx: &Context<'_>, object: &Value) -> ErrorList {
-        validate(object)
+        validate(object, None)
     }
 
     fn validate_update(&self, cx: &Context<'_>, object: &Value, old: &Value) -> ErrorList {
@@ -345,7 +354,7 @@ impl Strategy for Definitions {
             stored_versions(&new, &mut errors);
             return errors;
         }
-        errors.extend(validate(object));
+        errors.extend(validate(object, Some(old)));
         if established(old) {
             for path in [["spec", "scope"].as_slice(), ["spec", "names", "kind"].as_slice()] {
                 new.at(path).immutable(&mut errors, &was.at(path));
@@ -409,10 +418,28 @@ mod tests {
         Definitions.default("v1", &mut crd);
         crate::val::set_status(&mut crd, empty_status());
         note_storage_version(&mut crd);
-        assert_eq!(validate(&crd), Vec::new());
+        assert_eq!(validate(&crd, None), Vec::new());
         assert_eq!(crd["spec"]["names"]["listKind"], "AList");
         crd["metadata"]["name"] = "bs.example.com".into();
         crd["spec"]["versions"][0]["storage"] = false.into();
-        assert_eq!(validate(&crd).len(), 2);
+        assert_eq!(validate(&crd, None).len(), 2);
+    }
+
+    #[test]
+    fn rules_are_checked_when_they_are_new() {
+        let mut crd = json!({"metadata": {"name": "as.example.com"}, "spec": {"group": "example.com", "scope": "Cluster",
+            "names": {"plural": "as", "kind": "A"},
+            "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {"type": "object",
+                "x-kubernetes-validations": [{"rule": "self.nope > 1"}]}}}]}});
+        Definitions.default("v1", &mut crd);
+        crate::val::set_status(&mut crd, empty_status());
+        note_storage_version(&mut crd);
+        let errors = validate(&crd, None);
+        assert_eq!(errors.len(), 1);
+        assert_eq!(
+            errors[0].field.as_str(),
+            "spec.validation.openAPIV3Schema.x-kubernetes-validations[0].rule"
+        );
+        assert_eq!(validate(&crd, Some(&crd)), Vec::new());
     }
 }
