@@ -33,6 +33,8 @@ pub struct App {
     pub fairness: Arc<Fairness>,
     /// What addresses root besides `root`.
     pub root_name: String,
+    /// The domain whose subdomains are control planes at `/`, if there is one.
+    pub cluster_domain: Option<String>,
     /// The host and port clients reach the server at.
     pub advertised: String,
     /// Cancelled when the server is to end.

@@ -228,6 +228,11 @@ impl Identities {
         pki.issue_client(uid.as_deref(), user, groups, ttl, Time::now().unix()).map_err(Status::internal)
     }
 
+    /// Where the server is reached: `https://HOST:PORT`.
+    pub fn url_of_server(&self) -> &str {
+        &self.url
+    }
+
     /// Where a control plane is reached.
     pub fn url(&self, vcp: &Vcp) -> String {
         format!("{}/clusters/{}/control-plane", self.url, vcp.name)

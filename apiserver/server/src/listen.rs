@@ -25,6 +25,8 @@ use crate::body::Answer;
 pub struct Peer {
     /// Its address.
     pub address: SocketAddr,
+    /// The name of the server that it asked for in its TLS handshake (SNI).
+    pub server_name: Option<Arc<str>>,
     /// The certificate chain it presented, verified to end in a trusted authority; empty when it presented none.
     pub certificates: Arc<[CertificateDer<'static>]>,
 }
@@ -93,7 +95,8 @@ async fn connection<H: Handler>(
         Some(chain) => chain.iter().map(|c| c.clone().into_owned()).collect(),
         None => Arc::default(),
     };
-    let peer = Peer { address, certificates };
+    let server_name = stream.get_ref().1.server_name().map(Arc::from);
+    let peer = Peer { address, server_name, certificates };
     let service = service_fn(move |request| {
         let (handler, peer) = (handler.clone(), peer.clone());
         async move { Ok::<_, std::convert::Infallible>(handler.handle(request, peer).await) }

@@ -66,6 +66,11 @@ pub struct Options {
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub cert_names: Vec<String>,
 
+    /// A domain whose subdomains are control planes: with example.test, https://NAME.example.test is the control plane
+    /// NAME at /. The serving certificate covers them.
+    #[arg(long, value_name = "DOMAIN")]
+    pub cluster_domain: Option<String>,
+
     /// The serving certificate. Empty: one is made in --data-dir.
     #[arg(long, value_name = "FILE", requires = "tls_private_key_file")]
     pub tls_cert_file: Option<PathBuf>,

@@ -78,8 +78,11 @@ pub async fn start(options: Options, shutdown: CancellationToken) -> anyhow::Res
     if let Ok(address) = options.external_hostname.parse() {
         addresses.push(address);
     }
-    let pki = Pki::open(PkiOptions { dir: dir.join("pki"), names, addresses, cluster_domain: None }, now)
-        .context("the certificates of the server")?;
+    let pki = Pki::open(
+        PkiOptions { dir: dir.join("pki"), names, addresses, cluster_domain: options.cluster_domain.clone() },
+        now,
+    )
+    .context("the certificates of the server")?;
     let ca_pem = pki.ca_pem().to_owned();
     let resolver = match (&options.tls_cert_file, &options.tls_private_key_file) {
         (Some(certificate), Some(key)) => {
@@ -132,6 +135,7 @@ pub async fn start(options: Options, shutdown: CancellationToken) -> anyhow::Res
             writes: options.max_mutating_requests_inflight,
         }),
         root_name: options.root_control_plane_name.clone(),
+        cluster_domain: options.cluster_domain.clone(),
         advertised,
         shutdown,
         metrics: Arc::default(),

@@ -9,6 +9,7 @@
 pub mod audit;
 mod authenticate;
 mod authorize;
+mod by_name;
 pub mod fairness;
 mod impersonate;
 pub mod request_info;
@@ -109,7 +110,13 @@ async fn chain(
 
     // route
     let path = parts.uri.path();
-    let Some((target, inner)) = request_info::split_target(path) else {
+    let named = by_name::target(&app, &parts, &peer)?;
+    let by_path = named.is_none();
+    let routed = match named {
+        Some(target) => Some((target, path)),
+        None => request_info::split_target(path),
+    };
+    let Some((target, inner)) = routed else {
         // A path below /clusters that names no control plane: nobody's, and told to no one but the authenticated.
         authenticate::root(&app, &parts.headers, &peer).await?;
         return Ok(body::page_not_found());
@@ -121,6 +128,7 @@ async fn chain(
         .to_owned();
     let target = match target {
         Target::Vcp(name) if name == app.root_name => Target::Root,
+        Target::Root if by_path && prefix.is_empty() => by_name::target_of_token(&app, &parts.headers),
         other => other,
     };
     let Some(info) = request_info::parse(&parts.method, inner, &query) else {
