@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use chrono::Duration;
+use chrono::{Duration, SecondsFormat};
 use kube_cel::KubeCelExt;
 use kube_cel::cel::extractors::{Arguments, This};
 use kube_cel::cel::objects::{Key, OptionalValue};
@@ -33,6 +33,7 @@ fn context() -> Context<'static> {
     context.add_function(meter::SUBTRACT, subtract);
     context.add_function(meter::NEGATE, negate);
     context.add_function(meter::SELECT, optional_select);
+    context.add_function(meter::PLAIN, |value: Value| -> ResolveResult { Ok(plain(value)) });
     context.add_function("dyn", |value: Value| -> ResolveResult { Ok(value) });
     context.add_function("bool", to_bool);
     context.add_function("size", size);
@@ -122,6 +123,26 @@ fn negate(value: Value) -> ResolveResult {
         Value::Float(value) => Ok(Value::Float(-value)),
         Value::Duration(value) => overflow(Duration::zero().checked_sub(&value), Value::Duration, "duration"),
         _ => Err(no_overload()),
+    }
+}
+
+/// Durations are written in seconds, times in UTC with a `Z`.
+fn plain(value: Value) -> Value {
+    match value {
+        Value::Duration(span) => {
+            let (whole, part) = (span.num_seconds(), span.subsec_nanos().unsigned_abs());
+            let sign = if whole == 0 && span < Duration::zero() { "-" } else { "" };
+            let fraction = if part == 0 {
+                String::new()
+            } else {
+                format!(".{}", format!("{part:09}").trim_end_matches('0'))
+            };
+            Value::String(Arc::new(format!("{sign}{whole}{fraction}s")))
+        }
+        Value::Timestamp(time) => {
+            Value::String(Arc::new(time.to_utc().to_rfc3339_opts(SecondsFormat::AutoSi, true)))
+        }
+        other => other,
     }
 }
 

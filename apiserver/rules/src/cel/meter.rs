@@ -20,6 +20,8 @@ pub(crate) const SUBTRACT: &str = "@subtract";
 pub(crate) const NEGATE: &str = "@negate";
 /// `_?._`, of a field that may be missing.
 pub(crate) const SELECT: &str = "@optional_select";
+/// What `string()` writes otherwise than cel-go, written.
+pub(crate) const PLAIN: &str = "@plain";
 const RESULT: &str = "@result";
 
 fn of(expr: Expr) -> IdedExpr {
@@ -42,10 +44,6 @@ fn charged(expr: IdedExpr) -> IdedExpr {
     }
 }
 
-fn boxed(expr: Box<IdedExpr>) -> Box<IdedExpr> {
-    Box::new(meter(*expr))
-}
-
 /// The same expression, metered.
 pub(crate) fn meter(expr: IdedExpr) -> IdedExpr {
     let id = expr.id;
@@ -61,7 +59,7 @@ pub(crate) fn meter(expr: IdedExpr) -> IdedExpr {
             Expr::Map(map)
         }
         Expr::Select(mut select) => {
-            select.operand = boxed(select.operand);
+            select.operand = Box::new(meter(*select.operand));
             Expr::Select(select)
         }
         other => other,
@@ -85,7 +83,7 @@ fn calls(id: u64, mut inner: CallExpr) -> IdedExpr {
     let bind = inner.func_name == "bind"
         && inner.args.len() == 3
         && inner.target.as_ref().is_some_and(|t| t.expr == Expr::Ident("cel".to_owned()));
-    inner.target = inner.target.map(boxed);
+    inner.target = inner.target.map(|target| Box::new(meter(*target)));
     inner.args = inner.args.into_iter().map(meter).collect();
     if bind {
         return bound(id, inner);
@@ -93,6 +91,9 @@ fn calls(id: u64, mut inner: CallExpr) -> IdedExpr {
     // The accumulator of map and filter grows by elements that are charged themselves.
     let accumulates =
         matches!(inner.args.first().map(|a| &a.expr), Some(Expr::Ident(name)) if name == RESULT);
+    if inner.func_name == "string" && inner.target.is_none() {
+        inner.args = inner.args.into_iter().map(|arg| call(PLAIN, vec![arg])).collect();
+    }
     if inner.target.is_some() || !is_operator(&inner.func_name) {
         return call(CHARGE, vec![IdedExpr { id, expr: Expr::Call(inner) }]);
     }
