@@ -88,4 +88,5 @@ fn syntax_errors_are_worded_otherwise() {
 #[test]
 fn expressions_are_shorter() {
     assert!(is_refused(&format!("1{} > 0", " + 1".repeat(100))));
+    assert!(is_refused(&format!("{}1{} > 0", "(".repeat(40), ")".repeat(40))));
 }

@@ -7,6 +7,8 @@ use kube_cel::cel::parser::{Expression, ParseErrors, Parser};
 const LENGTH: usize = 16 * 1024;
 /// How deep an expression may nest, so that no evaluation exhausts a thread's stack.
 const DEPTH: usize = 64;
+/// How deep brackets may nest.
+const NESTING: usize = 32;
 /// The generated parser recurses through a dozen rules a level.
 const STACK: usize = 64 << 20;
 
@@ -17,6 +19,10 @@ pub(crate) fn parse(source: &str) -> Result<Expression, String> {
             "ERROR: <input>:-1:0: expression code point size exceeds limit: size: {}, limit {LENGTH}",
             source.chars().count()
         ));
+    }
+    // Before the parser sees it, which takes long over brackets that go deep.
+    if nesting(source) > NESTING {
+        return Err(format!("ERROR: <input>:-1:0: expression recursion limit exceeded: {NESTING}"));
     }
     let owned = source.to_owned();
     // On a stack of its own, where what is too deep is also taken apart.
@@ -39,6 +45,20 @@ pub(crate) fn parse(source: &str) -> Result<Expression, String> {
     }
 }
 
+/// The deepest that brackets go; those in texts count too.
+fn nesting(source: &str) -> usize {
+    let (mut now, mut deepest) = (0_usize, 0);
+    for byte in source.bytes() {
+        match byte {
+            b'(' | b'[' | b'{' => now += 1,
+            b')' | b']' | b'}' => now = now.saturating_sub(1),
+            _ => {}
+        }
+        deepest = deepest.max(now);
+    }
+    deepest
+}
+
 fn words(source: &str, errors: &ParseErrors) -> String {
     let told: Vec<String> = errors
         .errors
@@ -46,7 +66,12 @@ fn words(source: &str, errors: &ParseErrors) -> String {
         .map(|error| {
             let line = usize::try_from(error.pos.0).unwrap_or(1).max(1);
             let column = usize::try_from(error.pos.1).unwrap_or(1).max(1);
-            at(source, line, column, &format!("Syntax error: {}", error.msg))
+            at(
+                source,
+                line,
+                column,
+                &format!("Syntax error: {}", error.msg.trim_start_matches("Syntax error: ")),
+            )
         })
         .collect();
     told.join("\n")
