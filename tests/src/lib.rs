@@ -3,11 +3,16 @@
 //!
 //! Each test has servers of its own, on free ports, with folders of their own that go when the test ends.
 
+pub mod client;
+pub mod history;
 pub mod kubectl;
 pub mod server;
+pub mod user;
 
+pub use client::{Answer, Client, Next, Watch, version};
 pub use kubectl::{Kubectl, Output};
-pub use server::{Server, Store};
+pub use server::{Server, Store, free_port, signal};
+pub use user::User;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

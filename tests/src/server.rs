@@ -7,7 +7,7 @@ use std::time::Duration;
 use kplane_storage::testing::EtcdServer;
 use tempfile::TempDir;
 
-use crate::{Kubectl, eventually, program};
+use crate::{Client, Kubectl, eventually, program};
 
 /// Which store a server runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +33,14 @@ impl Server {
     /// # Panics
     /// If it does not become ready; its log is printed.
     pub fn start(store: Store) -> Self {
+        Self::start_with(store, &[])
+    }
+
+    /// Starts one with flags of its own.
+    ///
+    /// # Panics
+    /// If it does not become ready; its log is printed.
+    pub fn start_with(store: Store, flags: &[&str]) -> Self {
         let folder = tempfile::Builder::new().prefix("kplane-test-").tempdir().expect("a folder");
         let etcd = (store == Store::Etcd).then(start_etcd);
         let mut arguments = vec!["--data-dir".to_owned(), folder.path().join("data").display().to_string()];
@@ -43,6 +51,7 @@ impl Server {
             }
             None => arguments.push("--storage=embedded".into()),
         }
+        arguments.extend(flags.iter().map(|flag| (*flag).to_owned()));
         let port = free_port();
         let child = spawn(&arguments, port, folder.path());
         let mut server = Self { child, folder, etcd, port, arguments };
@@ -65,10 +74,73 @@ impl Server {
 
     /// Ends it at once, as a crash would, and starts it again on the same port with the same data.
     pub fn crash_and_restart(&mut self) {
+        self.kill();
+        self.start_again();
+    }
+
+    /// Ends it at once, as a crash would.
+    ///
+    /// # Panics
+    /// If it cannot be ended.
+    pub fn kill(&mut self) {
         self.child.kill().expect("kill");
         self.child.wait().expect("wait");
+    }
+
+    /// Starts it again after [`Server::kill`], on the same port with the same data.
+    ///
+    /// # Panics
+    /// If it does not become ready.
+    pub fn start_again(&mut self) {
         self.child = spawn(&self.arguments, self.port, self.folder.path());
         self.wait_ready();
+    }
+
+    /// Another server over the same etcd, with the same keys.
+    ///
+    /// # Panics
+    /// If this one has no etcd, or the other does not become ready.
+    pub fn replica(&self) -> Self {
+        let etcd = self.etcd.as_ref().expect("only servers over etcd have replicas");
+        let folder = tempfile::Builder::new().prefix("kplane-test-").tempdir().expect("a folder");
+        let data = folder.path().join("data");
+        let pki = data.join("pki");
+        std::fs::create_dir_all(&pki).expect("a folder for its keys");
+        for file in ["ca.crt", "ca.key", "plane.key"] {
+            std::fs::copy(self.folder.path().join("data/pki").join(file), pki.join(file)).expect(file);
+        }
+        let arguments = vec![
+            "--data-dir".to_owned(),
+            data.display().to_string(),
+            "--storage=etcd".into(),
+            format!("--etcd-servers={}", etcd.endpoint()),
+        ];
+        let port = free_port();
+        let child = spawn(&arguments, port, folder.path());
+        let mut server = Self { child, folder, etcd: None, port, arguments };
+        server.wait_ready();
+        server
+    }
+
+    /// Kills its etcd, as a crash would.
+    pub fn kill_etcd(&mut self) {
+        if let Some(etcd) = &mut self.etcd {
+            etcd.kill();
+        }
+    }
+
+    /// Starts its etcd again, with the same data.
+    pub fn resume_etcd(&mut self) {
+        if let Some(etcd) = &mut self.etcd {
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(etcd.resume());
+        }
+    }
+
+    /// A client of root's administrator.
+    pub fn client(&self) -> Client {
+        Client::new(&self.admin_kubeconfig())
     }
 
     /// The kubeconfig of root's administrator.
@@ -162,4 +234,13 @@ fn spawn(arguments: &[String], port: u16, folder: &Path) -> Child {
 pub fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("its address").port()
+}
+
+/// Sends a signal, as `kill -STOP`.
+///
+/// # Panics
+/// If there is no such process.
+pub fn signal(pid: u32, name: &str) {
+    let status = Command::new("kill").args([format!("-{name}"), pid.to_string()]).status().expect("kill");
+    assert!(status.success(), "kill -{name} {pid}");
 }

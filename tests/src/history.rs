@@ -1,0 +1,246 @@
+//! Writers that remember what they were told, and a check of what is there against it.
+//!
+//! Each key has one writer, which counts up its value. An acknowledged write must be seen by every read that begins
+//! after it; one whose answer did not come may have happened or not, and its key is left alone from then on.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::{Client, version};
+
+const OBJECTS: &str = "/api/v1/namespaces/default/configmaps";
+const LABEL: &str = "written=yes";
+const KEYS_OF_A_WRITER: usize = 6;
+
+/// What a key may hold: a count, or nothing.
+type Held = Option<u64>;
+
+#[derive(Debug, Default)]
+struct Key {
+    acknowledged: Held,
+    unknown: BTreeSet<Held>,
+    /// The last count that was tried.
+    count: u64,
+}
+
+/// Writers and a reader at work, until stopped.
+pub struct Load {
+    keys: Arc<Mutex<BTreeMap<String, Key>>>,
+    acknowledged: Arc<AtomicUsize>,
+    failed: Arc<AtomicUsize>,
+    reads: Arc<AtomicUsize>,
+    stop: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+    client: Client,
+}
+
+impl Load {
+    /// Starts that many writers.
+    pub fn start(client: &Client, writers: usize) -> Self {
+        let mut load = Self {
+            keys: Arc::default(),
+            acknowledged: Arc::default(),
+            failed: Arc::default(),
+            reads: Arc::default(),
+            stop: Arc::default(),
+            threads: Vec::new(),
+            client: client.clone(),
+        };
+        for writer in 0..writers {
+            let (client, keys, stop) = (client.clone(), load.keys.clone(), load.stop.clone());
+            let (acknowledged, failed) = (load.acknowledged.clone(), load.failed.clone());
+            load.threads.push(std::thread::spawn(move || {
+                write(&client, writer, &keys, &acknowledged, &failed, &stop);
+            }));
+        }
+        let (client, keys, stop, reads) =
+            (client.clone(), load.keys.clone(), load.stop.clone(), load.reads.clone());
+        load.threads.push(std::thread::spawn(move || read(&client, &keys, &reads, &stop)));
+        load
+    }
+
+    /// How many writes have been acknowledged.
+    pub fn acknowledged(&self) -> usize {
+        self.acknowledged.load(Ordering::SeqCst)
+    }
+
+    /// How many writes have failed.
+    pub fn failed(&self) -> usize {
+        self.failed.load(Ordering::SeqCst)
+    }
+
+    /// Waits for that many more acknowledged writes.
+    #[track_caller]
+    pub fn more(&self, writes: usize) {
+        let target = self.acknowledged() + writes;
+        crate::eventually("writes go on", Duration::from_secs(40), || {
+            self.check_alive();
+            self.acknowledged() >= target
+        });
+    }
+
+    /// Waits for a failed write.
+    #[track_caller]
+    pub fn fails(&self, within: Duration) {
+        let target = self.failed() + 1;
+        crate::eventually("a write fails", within, || {
+            self.check_alive();
+            self.failed() >= target
+        });
+    }
+
+    fn check_alive(&self) {
+        assert!(!self.threads.iter().any(JoinHandle::is_finished), "a writer or the reader has ended");
+    }
+
+    /// Stops, and checks what is there.
+    ///
+    /// # Panics
+    /// If an acknowledged write is missing, or a read went back.
+    pub fn stop_and_check(self) {
+        self.stop.store(true, Ordering::SeqCst);
+        for thread in self.threads {
+            thread.join().expect("what a writer or the reader saw");
+        }
+        assert!(self.reads.load(Ordering::SeqCst) > 0, "the reader has read nothing");
+        let list = self.client.get(&format!("{OBJECTS}?labelSelector={LABEL}")).ok();
+        let found = counts(&list);
+        let keys = self.keys.lock().expect("the keys");
+        for (name, key) in keys.iter() {
+            let held = found.get(name).copied();
+            assert!(
+                held == key.acknowledged || key.unknown.contains(&held),
+                "{name} holds {held:?}; acknowledged was {:?}, unknown {:?}",
+                key.acknowledged,
+                key.unknown
+            );
+            // A single read says the same as the list.
+            let answer = self.client.get(&format!("{OBJECTS}/{name}"));
+            let single = if answer.code == 404 { None } else { count(&answer.ok()) };
+            assert_eq!(single, held, "{name}: get and list differ");
+        }
+        let known: BTreeSet<&String> = keys.keys().collect();
+        assert!(found.keys().all(|name| known.contains(name)), "objects that nobody wrote");
+    }
+}
+
+fn object(name: &str, count: u64) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": { "name": name, "labels": { "written": "yes" } },
+        "data": { "count": count.to_string() },
+    })
+}
+
+fn count(object: &Value) -> Held {
+    object["data"]["count"].as_str().and_then(|text| text.parse().ok())
+}
+
+fn counts(list: &Value) -> BTreeMap<String, u64> {
+    let items = list["items"].as_array().expect("a list");
+    let pair = |item: &Value| Some((item["metadata"]["name"].as_str()?.to_owned(), count(item)?));
+    items.iter().filter_map(pair).collect()
+}
+
+fn write(
+    client: &Client,
+    writer: usize,
+    keys: &Mutex<BTreeMap<String, Key>>,
+    acknowledged: &AtomicUsize,
+    failed: &AtomicUsize,
+    stop: &AtomicBool,
+) {
+    let mut generation = 0;
+    let mut fresh = || {
+        generation += 1;
+        format!("w{writer}-k{generation}")
+    };
+    let mut names: Vec<String> = (0..KEYS_OF_A_WRITER).map(|_| fresh()).collect();
+    let mut turn = 0;
+    let mut newest = 0;
+    while !stop.load(Ordering::SeqCst) {
+        turn += 1;
+        let slot = turn % names.len();
+        let name = names[slot].clone();
+        let path = format!("{OBJECTS}/{name}");
+        let (before, next) = {
+            let mut keys = keys.lock().expect("the keys");
+            let key = keys.entry(name.clone()).or_default();
+            key.count += 1;
+            let next = if key.acknowledged.is_some() && key.count % 5 == 0 { None } else { Some(key.count) };
+            // Until the answer comes, a reader may see either.
+            key.unknown.insert(next);
+            (key.acknowledged, next)
+        };
+        let answer = match (before, next) {
+            (None, Some(count)) => client.send("POST", OBJECTS, &[], &object(&name, count).to_string()),
+            (_, Some(count)) => client.send("PUT", &path, &[], &object(&name, count).to_string()),
+            (_, None) => client.send("DELETE", &path, &[], ""),
+        };
+        match answer {
+            Ok(answer) if (200..300).contains(&answer.code) => {
+                // The answer to a deletion is a Status without one.
+                if next.is_some() {
+                    let version = version(&answer.body);
+                    assert!(version > newest, "{name}: resourceVersion {version} after {newest}");
+                    newest = version;
+                }
+                let mut keys = keys.lock().expect("the keys");
+                let key = keys.entry(name).or_default();
+                key.acknowledged = next;
+                key.unknown.clear();
+                acknowledged.fetch_add(1, Ordering::SeqCst);
+            }
+            Ok(answer) if !matches!(answer.code, 500 | 503 | 504) => {
+                panic!("{name}: {before:?} to {next:?}: {} {}", answer.code, answer.text);
+            }
+            // Whether it happened is not known: leave the key alone.
+            other => {
+                if let Ok(answer) = &other {
+                    assert_ne!(answer.code, 500, "{name}: an outage is 503 or 504: {}", answer.text);
+                }
+                failed.fetch_add(1, Ordering::SeqCst);
+                names[slot] = fresh();
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+    }
+}
+
+fn read(client: &Client, keys: &Mutex<BTreeMap<String, Key>>, reads: &AtomicUsize, stop: &AtomicBool) {
+    let mut newest = 0;
+    while !stop.load(Ordering::SeqCst) {
+        let before: Vec<(String, u64)> = {
+            let keys = keys.lock().expect("the keys");
+            let written = |(name, key): (&String, &Key)| Some((name.clone(), key.acknowledged?));
+            keys.iter().filter_map(written).collect()
+        };
+        let answer = client.send("GET", &format!("{OBJECTS}?labelSelector={LABEL}"), &[], "");
+        let list = match answer {
+            Ok(answer) if answer.code == 200 => answer.body,
+            Ok(answer) if !matches!(answer.code, 503 | 504) => {
+                panic!("a list: {} {}", answer.code, answer.text)
+            }
+            _ => {
+                std::thread::sleep(Duration::from_millis(20));
+                continue;
+            }
+        };
+        reads.fetch_add(1, Ordering::SeqCst);
+        let version = version(&list);
+        assert!(version >= newest, "a list at {version} after one at {newest}");
+        newest = version;
+        let found = counts(&list);
+        for (name, acknowledged) in before {
+            // It may be gone, if it was deleted since; it may not be older.
+            let Some(count) = found.get(&name) else { continue };
+            assert!(*count >= acknowledged, "{name}: {count} was read after {acknowledged} was acknowledged");
+        }
+    }
+}
