@@ -173,7 +173,11 @@ fn write(
             let mut keys = keys.lock().expect("the keys");
             let key = keys.entry(name.clone()).or_default();
             key.count += 1;
-            let next = if key.acknowledged.is_some() && key.count % 5 == 0 { None } else { Some(key.count) };
+            let next = if key.acknowledged.is_some() && key.count.is_multiple_of(5) {
+                None
+            } else {
+                Some(key.count)
+            };
             // Until the answer comes, a reader may see either.
             key.unknown.insert(next);
             (key.acknowledged, next)

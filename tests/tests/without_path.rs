@@ -24,7 +24,13 @@ fn a_token_alone_finds_its_control_plane() {
     let server = Server::start(Store::Embedded);
     let (a, b) = (server.create_vcp("a"), server.create_vcp("b"));
     for kubectl in [&a, &b] {
-        kubectl.ok(&["create", "clusterrolebinding", "all", "--clusterrole=view", "--serviceaccount=default:default"]);
+        kubectl.ok(&[
+            "create",
+            "clusterrolebinding",
+            "all",
+            "--clusterrole=view",
+            "--serviceaccount=default:default",
+        ]);
     }
     a.ok(&["create", "configmap", "of-a"]);
     let token = a.ok(&["create", "token", "default"]);
