@@ -3,14 +3,32 @@
 use kplane_machinery::Status;
 use serde_json::Value;
 
-use crate::{Attributes, NamespaceLifecycle, Plugin};
+use crate::*;
 
 /// The plugins, in the order they are asked.
 pub struct Chain(Vec<Box<dyn Plugin>>);
 
 impl Default for Chain {
     fn default() -> Self {
-        Self(vec![Box::new(NamespaceLifecycle)])
+        Self(vec![
+            Box::new(NamespaceLifecycle),
+            Box::new(LimitRanger),
+            Box::new(ServiceAccount),
+            Box::new(TaintNodesByCondition),
+            Box::new(Priority),
+            Box::new(DefaultTolerationSeconds),
+            Box::new(DefaultStorageClass),
+            Box::new(StorageObjectInUseProtection),
+            Box::new(PersistentVolumeClaimResize),
+            Box::new(RuntimeClass),
+            Box::new(CertificateApproval),
+            Box::new(CertificateSigning),
+            Box::new(ClusterTrustBundleAttest),
+            Box::new(CertificateSubjectRestriction),
+            Box::new(DefaultIngressClass),
+            // Webhooks and policies stand before this: quotas count what is left of the object when all have changed it.
+            Box::new(ResourceQuota),
+        ])
     }
 }
 
@@ -20,10 +38,34 @@ impl Chain {
         Self(plugins)
     }
 
-    /// Lets each plugin change the object; the first refusal ends it.
+    /// The names of the plugins, in their order.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.0.iter().map(|plugin| plugin.name())
+    }
+
+    /// Puts a plugin right before another, or at the end if that is not there.
+    pub fn insert_before(&mut self, name: &str, plugin: Box<dyn Plugin>) {
+        let at = self.names().position(|n| n == name).unwrap_or(self.0.len());
+        self.0.insert(at, plugin);
+    }
+
+    /// Lets each plugin change the object; the first refusal ends it. When one that asks others has changed it, all
+    /// are asked once more, so that none overlooks what came after it.
     pub async fn mutate(&self, attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status> {
+        let mut again = false;
         for plugin in self.0.iter().filter(|p| p.handles(attributes)) {
-            plugin.mutate(attributes, object).await?;
+            if plugin.asks_others() {
+                let before = object.clone();
+                plugin.mutate(attributes, object).await?;
+                again |= *object != before;
+            } else {
+                plugin.mutate(attributes, object).await?;
+            }
+        }
+        if again {
+            for plugin in self.0.iter().filter(|p| p.handles(attributes)) {
+                plugin.reinvoke(attributes, object).await?;
+            }
         }
         Ok(())
     }

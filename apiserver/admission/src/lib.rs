@@ -4,16 +4,41 @@
 //! upstream's order, for built-in kinds and custom resources alike. Plugins read other objects of the same control
 //! plane through a [`Reader`], so that none can reach into another.
 
+mod access;
+mod certificates;
 mod chain;
+mod limits;
 mod namespace_lifecycle;
+mod pods;
+mod priority;
+mod quota;
+mod service_account;
+mod storage;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+mod usage;
 
 use async_trait::async_trait;
 use kplane_kinds::ResourceDef;
 use kplane_machinery::{GroupResource, Status};
 use serde_json::Value;
 
+pub use access::AccessCheck;
+pub use certificates::{
+    CertificateApproval, CertificateSigning, CertificateSubjectRestriction, ClusterTrustBundleAttest,
+};
 pub use chain::Chain;
+pub use limits::LimitRanger;
 pub use namespace_lifecycle::NamespaceLifecycle;
+pub use pods::{DefaultTolerationSeconds, RuntimeClass, TaintNodesByCondition};
+pub use priority::Priority;
+pub use quota::ResourceQuota;
+pub use service_account::ServiceAccount;
+pub use storage::{
+    DefaultIngressClass, DefaultStorageClass, PersistentVolumeClaimResize, StorageObjectInUseProtection,
+};
 
 /// What is being done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +75,17 @@ pub trait Reader: Send + Sync {
 
     /// All objects of a resource, in one namespace or (empty) in all.
     async fn list(&self, resource: &GroupResource, namespace: &str) -> Result<Vec<Value>, Status>;
+
+    /// Writes the status of an object if it still has the resourceVersion that `object` has; `false` when another
+    /// write came first. Without a store behind it nothing is written.
+    async fn update_status(&self, _resource: &GroupResource, _object: &Value) -> Result<bool, Status> {
+        Ok(true)
+    }
+
+    /// Whether somebody may do something. Without an authorizer behind it, administrators alone may.
+    async fn authorize(&self, check: &AccessCheck<'_>) -> Result<bool, Status> {
+        Ok(check.groups.iter().any(|group| group == "system:masters"))
+    }
 }
 
 /// What a plugin may know of a write.
@@ -88,6 +124,16 @@ pub trait Plugin: Send + Sync {
 
     /// Whether it has anything to say of such a write.
     fn handles(&self, attributes: &Attributes<'_>) -> bool;
+
+    /// Whether it asks others, so that what it changes must be shown once more to all that change objects.
+    fn asks_others(&self) -> bool {
+        false
+    }
+
+    /// Changes the object a second time, because another plugin's callee changed it after the first.
+    async fn reinvoke(&self, attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status> {
+        self.mutate(attributes, object).await
+    }
 
     /// Changes the object, or refuses it.
     async fn mutate(&self, _attributes: &Attributes<'_>, _object: &mut Value) -> Result<(), Status> {
