@@ -9,9 +9,11 @@ mod certificates;
 mod chain;
 mod limits;
 mod namespace_lifecycle;
+mod node_restriction;
 mod pods;
 mod priority;
 mod quota;
+mod security;
 mod service_account;
 mod storage;
 #[cfg(test)]
@@ -32,9 +34,11 @@ pub use certificates::{
 pub use chain::Chain;
 pub use limits::LimitRanger;
 pub use namespace_lifecycle::NamespaceLifecycle;
+pub use node_restriction::NodeRestriction;
 pub use pods::{DefaultTolerationSeconds, RuntimeClass, TaintNodesByCondition};
 pub use priority::Priority;
 pub use quota::ResourceQuota;
+pub use security::PodSecurity;
 pub use service_account::ServiceAccount;
 pub use storage::{
     DefaultIngressClass, DefaultStorageClass, PersistentVolumeClaimResize, StorageObjectInUseProtection,

@@ -242,3 +242,61 @@ async fn quotas_are_charged_and_hold() {
     let refused = Write::create(&objects, "pods").ask(ResourceQuota, pod()).await.unwrap_err();
     assert!(refused.ends_with("failed quota: q: must specify limits.cpu for: c"), "{refused}");
 }
+
+#[tokio::test]
+async fn namespaces_ask_for_security() {
+    let namespace = |labels: Value| json!({"metadata": {"name": "ns", "labels": labels}});
+    let enforce = json!({"pod-security.kubernetes.io/enforce": "restricted"});
+    let objects = Objects::default().with("namespaces", namespace(enforce));
+    let refused = Write::create(&objects, "pods").ask(PodSecurity, pod()).await.unwrap_err();
+    assert_eq!(
+        refused,
+        "pods \"x\" is forbidden: violates PodSecurity \"restricted:latest\": allowPrivilegeEscalation != false (container \"c\" must set securityContext.allowPrivilegeEscalation=false), unrestricted capabilities (container \"c\" must set securityContext.capabilities.drop=[\"ALL\"]), runAsNonRoot != true (pod or container \"c\" must set securityContext.runAsNonRoot=true), seccompProfile (pod or container \"c\" must set securityContext.seccompProfile.type to \"RuntimeDefault\" or \"Localhost\")"
+    );
+    let mut good = pod();
+    good["spec"]["securityContext"] =
+        json!({"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}});
+    good["spec"]["containers"][0]["securityContext"] =
+        json!({"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}});
+    Write::create(&objects, "pods").ask(PodSecurity, good).await.unwrap();
+
+    let warn = json!({"pod-security.kubernetes.io/warn": "baseline"});
+    let objects = Objects::default().with("namespaces", namespace(warn));
+    let mut host = pod();
+    host["spec"]["hostNetwork"] = true.into();
+    host["spec"]["containers"][0]["securityContext"] = json!({"privileged": true});
+    let write = Write::create(&objects, "deployments.apps");
+    let deployment = json!({"metadata": {"name": "d"}, "spec": {"template": host}});
+    write.ask(PodSecurity, deployment).await.unwrap();
+    assert_eq!(
+        *write.warnings.lock().unwrap(),
+        [
+            "would violate PodSecurity \"baseline:latest\": host namespaces (hostNetwork=true), privileged (container \"c\" must not set securityContext.privileged=true)"
+        ]
+    );
+    let wrong = namespace(json!({"pod-security.kubernetes.io/enforce": "much"}));
+    let refused = Write::create(&objects, "namespaces").ask(PodSecurity, wrong).await.unwrap_err();
+    assert_eq!(
+        refused,
+        "Namespace \"ns\" is invalid: metadata.labels[pod-security.kubernetes.io/enforce]: Invalid value: \"much\": must be one of privileged, baseline, restricted"
+    );
+}
+
+#[tokio::test]
+async fn nodes_keep_to_themselves() {
+    let objects = Objects::default();
+    let mut write = Write::create(&objects, "nodes");
+    (write.user, write.groups) = ("system:node:a", vec!["system:nodes".into()]);
+    let node = |name: &str, label: &str| json!({"metadata": {"name": name, "labels": {label: "x"}}});
+    assert!(write.ask(NodeRestriction, node("a", "kubernetes.io/hostname")).await.is_ok());
+    assert!(write.ask(NodeRestriction, node("a", "mine")).await.is_ok());
+    let refused =
+        write.ask(NodeRestriction, node("a", "node-restriction.kubernetes.io/s")).await.unwrap_err();
+    assert!(refused.ends_with("set the following labels: node-restriction.kubernetes.io/s"), "{refused}");
+    let refused = write.ask(NodeRestriction, node("b", "mine")).await.unwrap_err();
+    assert_eq!(refused, "nodes \"b\" is forbidden: node \"a\" is not allowed to modify node \"b\"");
+    write.resource = "pods";
+    assert!(write.ask(NodeRestriction, pod()).await.is_err(), "no mirror");
+    write.groups = Vec::new();
+    assert!(write.ask(NodeRestriction, pod()).await.is_ok(), "somebody else");
+}
