@@ -170,8 +170,8 @@ fn in_scope(attributes: &Attributes<'_>, object: &Value, quota: &Value) -> bool 
         let values = items(s, &["values"]).iter().filter_map(Value::as_str).collect();
         selectors.push((s["scopeName"].as_str().unwrap_or(""), s["operator"].as_str().unwrap_or(""), values));
     }
-    let pods = &*attributes.def.group == "" && &*attributes.def.plural == "pods";
-    let claims = &*attributes.def.group == "" && &*attributes.def.plural == "persistentvolumeclaims";
+    let pods = attributes.def.group.is_empty() && &*attributes.def.plural == "pods";
+    let claims = attributes.def.group.is_empty() && &*attributes.def.plural == "persistentvolumeclaims";
     let select = |text: &str, operator: &str, values: &[&str]| match operator {
         "In" => values.contains(&text),
         "NotIn" => !values.contains(&text),
