@@ -41,7 +41,16 @@ impl Server {
     /// # Panics
     /// If it does not become ready; its log is printed.
     pub fn start_with(store: Store, flags: &[&str]) -> Self {
+        Self::start_prepared(store, flags, |_| {})
+    }
+
+    /// The same, with something done to its data directory before.
+    ///
+    /// # Panics
+    /// If it does not become ready; its log is printed.
+    pub fn start_prepared(store: Store, flags: &[&str], prepare: impl FnOnce(&Path)) -> Self {
         let folder = tempfile::Builder::new().prefix("kplane-test-").tempdir().expect("a folder");
+        prepare(&folder.path().join("data"));
         let etcd = (store == Store::Etcd).then(start_etcd);
         let mut arguments = vec!["--data-dir".to_owned(), folder.path().join("data").display().to_string()];
         match &etcd {
