@@ -34,7 +34,12 @@ pub struct Policies {
 impl Policies {
     /// The index of a control plane, as fresh as any read; without one, that of the bootstrap policy alone.
     pub async fn index(&self, app: &App, vcp: Option<&Arc<Vcp>>) -> Result<Arc<RbacIndex>, Status> {
-        self.index_with(app, vcp, ListRequest::default()).await
+        self.index_with(app, vcp.map(|vcp| &**vcp), ListRequest::default()).await
+    }
+
+    /// The index of a control plane that is there.
+    pub async fn index_of(&self, app: &App, vcp: &Vcp) -> Result<Arc<RbacIndex>, Status> {
+        self.index_with(app, Some(vcp), ListRequest::default()).await
     }
 
     /// The same for somebody nobody knows: what is cold stays cold, because a list with a limit is read from the store.
@@ -43,13 +48,18 @@ impl Policies {
         app: &App,
         vcp: Option<&Arc<Vcp>>,
     ) -> Result<Arc<RbacIndex>, Status> {
-        self.index_with(app, vcp, ListRequest { limit: Some(MOST), ..ListRequest::default() }).await
+        self.index_with(
+            app,
+            vcp.map(|vcp| &**vcp),
+            ListRequest { limit: Some(MOST), ..ListRequest::default() },
+        )
+        .await
     }
 
     async fn index_with(
         &self,
         app: &App,
-        vcp: Option<&Arc<Vcp>>,
+        vcp: Option<&Vcp>,
         request: ListRequest,
     ) -> Result<Arc<RbacIndex>, Status> {
         let Some(vcp) = vcp else { return Ok(self.base.get_or_init(base).clone()) };

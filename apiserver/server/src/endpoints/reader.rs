@@ -3,13 +3,16 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use kplane_admission::Reader;
-use kplane_machinery::{GroupResource, Status};
-use kplane_registry::{ListRequest, ObjectKey, ResourceKey, Vcp};
+use kplane_admission::{AccessCheck, Reader};
+use kplane_auth::UserInfo;
+use kplane_auth::authz::{Attributes, Authorizer};
+use kplane_machinery::{GroupResource, Status, object};
+use kplane_registry::{Effects, Encoded, ListRequest, ObjectKey, ResourceKey, Vcp, WriteError};
 use serde_json::Value;
 
 use super::cx::Cx;
 use super::failures;
+use super::objects::SCHEMA_EPOCH;
 use crate::app::App;
 
 /// Reads within one control plane.
@@ -59,5 +62,47 @@ impl Reader for VcpReader<'_> {
         };
         let page = self.app.registry.list(self.vcp, &key, request).await.map_err(failures::store)?;
         page.items.iter().map(|stored| stored.to_value().map_err(Status::internal)).collect()
+    }
+
+    async fn update_status(&self, resource: &GroupResource, object: &Value) -> Result<bool, Status> {
+        let key = ObjectKey {
+            resource: ResourceKey::new(resource.group.clone(), resource.resource.clone()),
+            namespace: Some(object::namespace(object)).filter(|n| !n.is_empty()).map(Arc::from),
+            name: object::name(object).into(),
+        };
+        let Some(stored) = self.app.registry.get(self.vcp, &key).await.map_err(failures::store)? else {
+            return Ok(false);
+        };
+        if stored.revision().to_string() != object::resource_version(object) {
+            return Ok(false);
+        }
+        let encoded = Encoded::new(object, SCHEMA_EPOCH).map_err(Status::internal)?;
+        let effects = Effects::default();
+        match self.app.registry.update(self.vcp, &key, &stored, encoded, None, effects).await {
+            Ok(_) => Ok(true),
+            Err(WriteError::Conflict(_)) => Ok(false),
+            Err(error) => Err(Status::internal(error)),
+        }
+    }
+
+    async fn authorize(&self, check: &AccessCheck<'_>) -> Result<bool, Status> {
+        let user = UserInfo {
+            username: check.user.to_owned(),
+            groups: check.groups.to_vec(),
+            ..UserInfo::default()
+        };
+        let rbac = self.app.identities.policies().index_of(self.app, self.vcp).await?;
+        let attributes = Attributes {
+            user: &user,
+            verb: check.verb,
+            group: check.group,
+            version: "*",
+            resource: check.resource,
+            subresource: "",
+            namespace: check.namespace,
+            name: check.name,
+            path: "",
+        };
+        Ok(Authorizer::new(&rbac).authorize(&attributes).allowed())
     }
 }

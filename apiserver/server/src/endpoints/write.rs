@@ -156,11 +156,7 @@ pub async fn create(
         object::set_meta(&mut object, "namespace", Some(cx.info.namespace.as_str().into()));
     }
     managed::track(resource, None, &mut object, &tracking);
-    let submitted = object.clone();
     admission.mutate(&mut object, None).await?;
-    if object != submitted {
-        managed::track(resource, Some(&submitted), &mut object, &tracking);
-    }
 
     let generated = object::name(&object).is_empty() && !object::meta_str(&object, "generateName").is_empty();
     let mut attempt = 0;
@@ -307,11 +303,7 @@ async fn attempt(
 
     managed::track(resource, Some(&old), &mut new, &change.tracking);
     let admission = Admission::new(cx, resource, change.operation, change.subresource.unwrap_or(""));
-    let submitted = new.clone();
     admission.mutate(&mut new, Some(&old)).await?;
-    if new != submitted {
-        managed::track(resource, Some(&submitted), &mut new, &change.tracking);
-    }
     strategy.prepare_update(&hook, &mut new, &old);
     system::count_generation(resource, &hook, &mut new, &old);
     cx.app.allocate(cx, resource, &mut new, Some(&old)).await?;
