@@ -7,6 +7,7 @@ pub(crate) mod revisions;
 pub(crate) mod stateful_sets;
 
 use kplane_machinery::field::{ErrorList, FieldError};
+use serde_json::{Value, json};
 
 use crate::podspec::validate;
 use crate::rules::{label_selector, selector_empty, selector_matches};
@@ -37,8 +38,62 @@ fn template(spec: &At<'_>, kind: &str, errors: &mut ErrorList) {
             "`selector` does not match template `labels`",
         ));
     }
-    validate::template(&template, errors);
+    let mounted = with_claims(spec, &template);
+    validate::template(&At::new(mounted.as_ref().or(Some(template.value())), template.path.clone()), errors);
     if template.at(&["spec", "containers"]).len() > 0 || kind != "DaemonSet" {
         crate::core::controllers::long_running(&template, kind, errors);
+    }
+}
+
+/// The template of a StatefulSet as its pods will have it: each claim is a volume, that containers may mount.
+fn with_claims(spec: &At<'_>, template: &At<'_>) -> Option<Value> {
+    let claims = spec.f("volumeClaimTemplates");
+    if claims.len() == 0 {
+        return None;
+    }
+    let mut template = template.value().clone();
+    let pod = template.get_mut("spec")?.as_object_mut()?;
+    let volumes = pod.entry("volumes").or_insert_with(|| json!([]));
+    if volumes.is_null() {
+        *volumes = json!([]);
+    }
+    let volumes = volumes.as_array_mut()?;
+    for claim in claims.items() {
+        let name = claim.at(&["metadata", "name"]).value().clone();
+        // A claim takes the place of a volume of its name.
+        if !volumes.iter().any(|volume| volume["name"] == name) {
+            volumes.push(json!({ "name": name, "emptyDir": {} }));
+        }
+    }
+    Some(template)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn containers_may_mount_the_claims_of_their_set() {
+        let set = |mounted: &str| {
+            let spec = json!({
+                "selector": { "matchLabels": { "a": "b" } },
+                "template": {
+                    "metadata": { "labels": { "a": "b" } },
+                    "spec": {
+                        "restartPolicy": "Always", "dnsPolicy": "ClusterFirst",
+                        "containers": [{
+                            "name": "c", "image": "i", "imagePullPolicy": "Always", "terminationMessagePolicy": "File",
+                            "volumeMounts": [{ "name": mounted, "mountPath": "/data" }],
+                        }],
+                    },
+                },
+                "volumeClaimTemplates": [{ "metadata": { "name": "data" } }],
+            });
+            let mut errors = Vec::new();
+            template(&At::root(&spec), "StatefulSet", &mut errors);
+            errors
+        };
+        assert_eq!(set("data"), []);
+        assert_eq!(set("other").len(), 1);
     }
 }
