@@ -292,14 +292,17 @@ fn apiserver_deployment(
     let mut volumes = vec![
         json!({ "name": "tls", "secret": secret(SERVING_SECRET) }),
         json!({ "name": "pki", "secret": secret(PKI_SECRET) }),
+        json!({ "name": "keys", "emptyDir": {} }),
     ];
     let mut mounts = vec![
         json!({ "name": "tls", "mountPath": "/etc/kplane/tls", "readOnly": true }),
         json!({ "name": "data", "mountPath": DATA_DIR }),
+        // A volume of its own: the folder that a file is mounted in would belong to the superuser.
+        json!({ "name": "keys", "mountPath": format!("{DATA_DIR}/pki") }),
     ];
     // The server makes what is not in its data directory and reads what is.
     mounts.extend(["ca.crt", "ca.key", "plane.key"].map(|file| {
-        json!({ "name": "pki", "mountPath": format!("{DATA_DIR}/{file}"), "subPath": file, "readOnly": true })
+        json!({ "name": "pki", "mountPath": format!("{DATA_DIR}/pki/{file}"), "subPath": file, "readOnly": true })
     }));
     if let Store::External(etcd) = &deployed.store
         && let Some(reference) = &etcd.tls_secret_ref
