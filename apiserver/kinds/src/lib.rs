@@ -22,10 +22,9 @@ pub mod table;
 pub mod tenancy;
 mod val;
 
-/// What the server does for a kind beyond its hooks: the allocation of addresses and ports, who asked for a certificate.
+/// What the server does for a kind beyond its hooks: the allocation of addresses and ports.
 pub mod allocate {
     pub use crate::core::services::{needs_cluster_ip, needs_node_ports, set_ip_families};
-    pub use crate::groups::certificates::set_requestor;
 }
 
 pub use check::NameRule;

@@ -1,5 +1,7 @@
 //! What a kind decides for itself: [`Strategy`], after `k8s.io/apiserver/pkg/registry/rest`.
 
+use std::collections::BTreeMap;
+
 use kplane_machinery::field::ErrorList;
 use serde_json::Value;
 
@@ -32,6 +34,10 @@ pub struct Context<'a> {
     pub user: &'a str,
     /// The groups of the user.
     pub groups: &'a [String],
+    /// The uid of the user; empty when it has none.
+    pub uid: &'a str,
+    /// What else is known of the user.
+    pub extra: Option<&'a BTreeMap<String, Vec<String>>>,
 }
 
 /// The decisions that are a kind's own. Every hook has a default that does nothing, so that a kind without

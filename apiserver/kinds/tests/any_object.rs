@@ -34,6 +34,8 @@ fn run(object: &Value, old: &Value, def: &kplane_kinds::ResourceDef, version: &s
             now: "2026-01-01T00:00:00Z",
             user: "u",
             groups: &[],
+            uid: "",
+            extra: None,
         };
         let mut new = object.clone();
         strategy.default(version, &mut new);

@@ -10,7 +10,17 @@ fn def(plural: &str) -> &'static ResourceDef {
 
 fn context<'a>(def: &'a ResourceDef, subresource: Option<&'a str>) -> Context<'a> {
     let version = &def.versions[0].name;
-    Context { def, version, namespace: "n", subresource, now: "2026-01-01T00:00:00Z", user: "u", groups: &[] }
+    Context {
+        def,
+        version,
+        namespace: "n",
+        subresource,
+        now: "2026-01-01T00:00:00Z",
+        user: "u",
+        groups: &[],
+        uid: "",
+        extra: None,
+    }
 }
 
 /// The object as it would be stored, and what is wrong with it.

@@ -30,6 +30,7 @@ pub mod query;
 mod rbac;
 mod reviews;
 pub mod run;
+mod settle;
 pub mod signals;
 pub mod tenancy;
 pub mod version;

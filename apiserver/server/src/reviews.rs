@@ -18,6 +18,11 @@ pub async fn answer(cx: &Cx, resource: &Resource, mut review: Value) -> Result<A
     if resource.def.namespaced() {
         decode::match_path(cx, resource, &mut review, false)?;
     }
+    // The fields are the client's as it sent them: what is answered is nobody's.
+    if &*resource.def.plural != "selfsubjectreviews" {
+        let manager = cx.field_manager();
+        managed::track(resource, None, &mut review, &Tracking::create(&manager));
+    }
     match (&*resource.def.group, &*resource.def.plural) {
         ("authentication.k8s.io", "selfsubjectreviews") => {
             review["metadata"]["creationTimestamp"] = time::now().into();
@@ -30,8 +35,6 @@ pub async fn answer(cx: &Cx, resource: &Resource, mut review: Value) -> Result<A
         ("", "bindings") => return crate::endpoints::subresources::bind(cx, &review).await,
         _ => return Err(Status::internal(format!("{} are not answered", resource.group_resource()))),
     }
-    let manager = cx.field_manager();
-    managed::track(resource, None, &mut review, &Tracking::create(&manager));
     output::object_value(cx, resource, StatusCode::CREATED, &review)
 }
 

@@ -19,7 +19,7 @@ use crate::filters::audit::AuditLog;
 use crate::filters::fairness::{Fairness, Limits};
 use crate::identity::Identities;
 use crate::options::{Options, Storage};
-use crate::{base, custom, kubeconfig, listen, tenancy};
+use crate::{base, custom, kubeconfig, listen, settle, tenancy};
 
 /// How often certificates are looked at.
 const RENEWAL: Duration = Duration::from_secs(3600);
@@ -155,6 +155,9 @@ impl Server {
         let loops = [
             tokio::spawn(custom::controller::run(self.app.clone())),
             tokio::spawn(tenancy::controller::run(self.app.clone())),
+            tokio::spawn(settle::run(self.app.clone(), settle::VOLUMES)),
+            tokio::spawn(settle::run(self.app.clone(), settle::FLOW_SCHEMAS)),
+            tokio::spawn(settle::run(self.app.clone(), settle::PRIORITY_LEVELS)),
             tokio::spawn(renew_certificates(self.pki.clone(), shutdown.clone())),
         ];
         listen::serve(self.listener, self.tls, self.app.clone(), shutdown).await;

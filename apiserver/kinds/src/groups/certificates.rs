@@ -43,17 +43,6 @@ const REQUESTOR: [&str; 4] = ["username", "uid", "groups", "extra"];
 /// `CertificateSigningRequest`.
 pub(crate) struct SigningRequests;
 
-/// Sets who asked for a certificate: what the hooks do not know of the user.
-pub fn set_requestor(object: &mut Value, uid: &str, extra: &Value) {
-    let Some(spec) = map_mut(object, "spec") else { return };
-    if !uid.is_empty() {
-        spec.insert("uid".into(), uid.into());
-    }
-    if extra.as_object().is_some_and(|e| !e.is_empty()) {
-        spec.insert("extra".into(), extra.clone());
-    }
-}
-
 fn conditions(object: &Value) -> &[Value] {
     object.get("status").map(|s| items(s, "conditions")).unwrap_or(&[])
 }
@@ -125,6 +114,12 @@ impl Strategy for SigningRequests {
             }
             if !cx.groups.is_empty() {
                 spec.insert("groups".into(), json!(cx.groups));
+            }
+            if !cx.uid.is_empty() {
+                spec.insert("uid".into(), cx.uid.into());
+            }
+            if let Some(extra) = cx.extra.filter(|extra| !extra.is_empty()) {
+                spec.insert("extra".into(), json!(extra));
             }
         }
         clear_status(object);

@@ -4,7 +4,7 @@ use kplane_machinery::GroupVersionKind;
 use serde_json::{Value, json};
 
 use super::Groups;
-use super::legacy::{texts, verbs};
+use super::legacy::{texts, verbs, verbs_of};
 
 /// `/api` (core alone) or `/apis` (all others) in the aggregated form of a version, `v2` or `v2beta1`.
 pub fn aggregated(groups: &Groups, core: bool, version: &str) -> Value {
@@ -54,7 +54,7 @@ fn resource(def: &kplane_kinds::ResourceDef, version: &str) -> Value {
         "responseKind": own(&def.kind),
         "scope": if def.namespaced() { "Namespaced" } else { "Cluster" },
         "singularResource": &*def.singular,
-        "verbs": verbs(def.verbs),
+        "verbs": verbs_of(def),
     });
     if !def.short_names.is_empty() {
         entry["shortNames"] = texts(&def.short_names);

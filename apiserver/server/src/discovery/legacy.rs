@@ -1,6 +1,6 @@
 //! The legacy documents: `APIVersions`, `APIGroupList`, `APIGroup`, `APIResourceList`.
 
-use kplane_kinds::Verbs;
+use kplane_kinds::{ResourceDef, Verbs};
 use serde_json::{Map, Value, json};
 
 use super::{Group, Groups, storage_version_hash};
@@ -48,7 +48,7 @@ pub fn resource_list(groups: &Groups, group: &str, version: &str) -> Option<Valu
     for def in groups.resources(group, version)? {
         let mut entry = json!({
             "name": &*def.plural, "singularName": &*def.singular, "namespaced": def.namespaced(),
-            "kind": &*def.kind, "verbs": verbs(def.verbs),
+            "kind": &*def.kind, "verbs": verbs_of(def),
         });
         if !def.short_names.is_empty() {
             entry["shortNames"] = texts(&def.short_names);
@@ -82,6 +82,17 @@ pub fn resource_list(groups: &Groups, group: &str, version: &str) -> Option<Valu
         list["apiVersion"] = "v1".into();
     }
     Some(list)
+}
+
+/// The verbs of a kind, in the order they are published: custom resources have one of their own.
+pub(super) fn verbs_of(def: &ResourceDef) -> Value {
+    const CUSTOM: [&str; 8] =
+        ["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"];
+    if !def.custom {
+        return verbs(def.verbs);
+    }
+    let has: Vec<_> = def.verbs.names().collect();
+    CUSTOM.iter().filter(|verb| has.contains(verb)).copied().collect::<Vec<_>>().into()
 }
 
 pub(super) fn verbs(verbs: Verbs) -> Value {

@@ -74,6 +74,14 @@ impl Versions for Resource {
 
 /// The fields that an endpoint resets, which nobody can own by it (`GetResetFields`).
 fn reset_fields(resource: &Resource, subresource: &str) -> Set {
+    if &*resource.def.group == "certificates.k8s.io" && &*resource.def.plural == "certificatesigningrequests"
+    {
+        return match subresource {
+            "" => Set::of_fields(&[&["spec"], &["status"]]),
+            "approval" => Set::of_fields(&[&["spec"], &["status", "certificate"]]),
+            _ => Set::of_fields(&[&["spec"], &["status", "conditions"]]),
+        };
+    }
     match subresource {
         "" if resource.def.subresource("status").is_some() => Set::of_fields(&[&["status"]]),
         "status" if resource.def.custom => Set::of_fields(&[&["spec"], &["metadata"]]),

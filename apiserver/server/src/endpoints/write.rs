@@ -78,6 +78,8 @@ pub fn context<'a>(
         now,
         user: &cx.user.username,
         groups: &cx.user.groups,
+        uid: &cx.user.uid,
+        extra: Some(&cx.user.extra),
     }
 }
 

@@ -43,7 +43,9 @@ pub async fn answer(
                 .await
                 .map_err(failures::store)?
                 .ok_or_else(|| Status::not_found(&resource.group_resource(), &cx.info.name))?;
-            let scale = scale_of(&paths, &objects::decode(resource, &stored)?);
+            let object = objects::decode(resource, &stored)?;
+            require_replicas(resource, &paths, &object)?;
+            let scale = scale_of(&paths, &object);
             output::value(cx, StatusCode::OK, &scale)
         }
         "update" => {
@@ -131,6 +133,15 @@ fn set_at(object: &mut Value, path: &[Arc<str>], value: Value) {
         }
         at = fields.entry(field.to_string()).or_insert_with(|| Value::Object(Map::new()));
     }
+}
+
+/// A custom resource that does not say how many it wants has no scale.
+fn require_replicas(resource: &Resource, paths: &ScalePaths, object: &Value) -> Result<(), Status> {
+    if !resource.def.custom || at(object, &paths.spec_replicas).is_some() {
+        return Ok(());
+    }
+    let path: String = paths.spec_replicas.iter().map(|field| format!(".{field}")).collect();
+    Err(Status::internal(format!("the spec replicas field {path:?} does not exist")))
 }
 
 /// The scale of an object.
