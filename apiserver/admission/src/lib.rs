@@ -13,6 +13,7 @@ mod node_restriction;
 mod pods;
 mod priority;
 mod quota;
+pub mod recount;
 mod security;
 mod service_account;
 mod storage;

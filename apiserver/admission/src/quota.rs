@@ -163,7 +163,7 @@ fn constrain(attributes: &Attributes<'_>, pod: &Value, quota: &str, hard: &Amoun
 }
 
 /// Whether a quota is about such an object: scopes are for pods, and one on attribute classes for claims.
-fn in_scope(attributes: &Attributes<'_>, object: &Value, quota: &Value) -> bool {
+pub(crate) fn in_scope(attributes: &Attributes<'_>, object: &Value, quota: &Value) -> bool {
     let scopes = items(quota, &["spec", "scopes"]).iter().filter_map(Value::as_str);
     let mut selectors: Vec<(&str, &str, Vec<&str>)> = scopes.map(|s| (s, "Exists", Vec::new())).collect();
     for s in items(quota, &["spec", "scopeSelector", "matchExpressions"]) {

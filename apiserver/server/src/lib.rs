@@ -27,6 +27,7 @@ mod openapi;
 pub mod options;
 mod protobuf;
 pub mod query;
+mod quota;
 mod rbac;
 mod reviews;
 pub mod run;

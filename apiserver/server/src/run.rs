@@ -155,6 +155,7 @@ impl Server {
         let loops = [
             tokio::spawn(custom::controller::run(self.app.clone())),
             tokio::spawn(tenancy::controller::run(self.app.clone())),
+            tokio::spawn(crate::quota::run(self.app.clone())),
             tokio::spawn(settle::run(self.app.clone(), settle::VOLUMES)),
             tokio::spawn(settle::run(self.app.clone(), settle::FLOW_SCHEMAS)),
             tokio::spawn(settle::run(self.app.clone(), settle::PRIORITY_LEVELS)),
