@@ -81,7 +81,8 @@ pub fn compile(crd: &Value) -> Result<ResourceDef, Status> {
         }
     }
     versions.sort_by(|a, b| compare_versions(&b.name, &a.name));
-    subresources.sort_by(|a, b| a.name.cmp(&b.name));
+    // As they are published: status, then scale, whichever version names them first.
+    subresources.sort_by(|a, b| b.name.cmp(&a.name));
     Ok(ResourceDef {
         group,
         list_kind: text(names, "listKind"),
