@@ -257,7 +257,6 @@ fn servers_with_support_for_api_chunking_should_return_chunks_of_results_for_lis
 }
 
 #[test]
-#[ignore = "a review asked for as a Table is answered as one"]
 fn servers_with_support_for_table_transformation_should_return_a_406_for_a_backend_which_does_not_implement_metadata()
  {
     let (a, _kubectl, _server) = setup();
@@ -349,7 +348,6 @@ fn server_version_should_find_the_server_version() {
 // Custom resources
 
 #[test]
-#[ignore = "new defaults do not show on what is stored already"]
 fn customresourcedefinition_resources_custom_resource_defaulting_for_requests_and_from_storage_works() {
     let (a, _kubectl, _server) = setup();
     let schema = |b: Value| json!({ "type": "object", "properties": { "a": { "type": "string", "default": "A" }, "b": b } });
@@ -660,7 +658,6 @@ fn namespaces_should_patch_a_namespace() {
 // Service accounts
 
 #[test]
-#[ignore = "an inherited kube-root-ca.crt that is deleted does not come back"]
 fn serviceaccounts_should_guarantee_kube_root_ca_crt_exist_in_any_namespace() {
     let (a, _kubectl, _server) = setup();
     let path = format!("{CONFIG_MAPS}/kube-root-ca.crt");

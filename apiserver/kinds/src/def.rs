@@ -8,6 +8,9 @@ use kplane_machinery::{GroupKind, GroupResource, GroupVersionKind};
 
 use crate::strategy::Strategy;
 
+/// The generation of the rules by which objects of built-in kinds are defaulted.
+pub const SCHEMA_EPOCH: u32 = 1;
+
 /// Whether objects live in a namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
@@ -123,6 +126,9 @@ pub struct ResourceDef {
     pub time_to_live: Option<Duration>,
     /// What the kind decides for itself.
     pub strategy: Arc<dyn Strategy>,
+    /// The generation of the rules by which objects are defaulted. One stored under another is defaulted again when it is
+    /// read.
+    pub schema_epoch: u32,
     /// True for a kind defined by a CustomResourceDefinition.
     pub custom: bool,
     /// The group and resource whose objects these are, when another group serves the same ones

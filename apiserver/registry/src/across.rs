@@ -336,8 +336,17 @@ fn happened(
         None => return Err(Error::Expired { requested: 0, oldest: revision }),
     };
     let after = match event.kind {
-        StoreEvent::Put => Stored::own(rel, revision, event.kv.value[..].into())?,
+        StoreEvent::Put => Stored::own(rel.clone(), revision, event.kv.value[..].into())?,
         StoreEvent::Delete => None,
+    };
+    // A tombstone over what was inherited: the deletion of an object that was never written. Whoever wrote the tombstone
+    // has loaded the layers; a replica that has not shows nothing.
+    let before = match (before, &after, event.kind) {
+        (None, None, StoreEvent::Put) => match vcp.layers.loaded() {
+            Some(inherited) => inherited.get(&vcp, tail, &rel)?,
+            None => None,
+        },
+        (before, ..) => before,
     };
     Ok(transition(before, after, revision).map(|event| AcrossEvent::Event {
         kind: event.kind,

@@ -33,6 +33,11 @@ impl LayerSet {
         &self.id.layers
     }
 
+    /// What they hold, if somebody has loaded it.
+    pub(crate) fn loaded(&self) -> Option<&Inherited> {
+        self.content.get().map(|content| &**content)
+    }
+
     /// The parameters, if there are any.
     pub fn parameters(&self) -> Option<ContentHash> {
         self.id.parameters

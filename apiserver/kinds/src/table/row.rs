@@ -206,6 +206,7 @@ impl Row {
             })
             .collect();
         ResourceDef {
+            schema_epoch: crate::def::SCHEMA_EPOCH,
             group: self.group.into(),
             kind: self.kind.into(),
             list_kind: format!("{}List", self.kind).into(),

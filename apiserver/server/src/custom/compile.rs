@@ -84,6 +84,7 @@ pub fn compile(crd: &Value) -> Result<ResourceDef, Status> {
     // As they are published: status, then scale, whichever version names them first.
     subresources.sort_by(|a, b| b.name.cmp(&a.name));
     Ok(ResourceDef {
+        schema_epoch: epoch(spec),
         group,
         list_kind: text(names, "listKind"),
         plural: text(names, "plural"),
@@ -103,6 +104,13 @@ pub fn compile(crd: &Value) -> Result<ResourceDef, Status> {
         root_only: false,
         hash_version: None,
     })
+}
+
+/// Another for every change of the definition, so that new defaults show on what is stored already.
+fn epoch(spec: &Value) -> u32 {
+    use sha2::{Digest, Sha256};
+    let digest = Sha256::digest(spec.to_string());
+    u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]])
 }
 
 /// The shape of a version: its structural schema with the fields every object has.

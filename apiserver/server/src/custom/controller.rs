@@ -170,6 +170,20 @@ pub async fn establish(app: &Arc<App>, vcp: &Arc<Vcp>, name: &str) -> Result<(),
     .map(|_| ())
 }
 
+/// Settles a definition that was just created, before its creator is answered: what it asks for next is most often the kind.
+/// The loop does it too, for what a replica that ended left behind.
+pub async fn created(cx: &Cx, resource: &Resource, object: &Value) {
+    let key = resource_key();
+    if *resource.def.group != *key.group || *resource.def.plural != *key.resource {
+        return;
+    }
+    // Boxed: a write of the status is a write like any other.
+    let established = Box::pin(establish(&cx.app, &cx.vcp, object::name(object))).await;
+    if let Err(status) = established {
+        tracing::debug!(%status, name = object::name(object), "a definition is left to the loop");
+    }
+}
+
 /// Sets a condition; one that stays what it was keeps its time.
 fn set(crd: &mut Value, name: &str, status: &str, reason: &str, message: &str, now: &str) {
     let since = crd["status"]["conditions"]

@@ -10,7 +10,11 @@ pub fn store(error: Error) -> Status {
     match error {
         Error::Expired { .. } => Status::expired("The resourceVersion for the provided list is too old."),
         Error::TooLarge { requested, current } => too_large_version(requested, current),
-        Error::VcpGone => Status::unavailable("the control plane was closed while the request was under way"),
+        Error::VcpGone => Status::new(
+            404,
+            Reason::NotFound,
+            "there is no such virtual control plane any more; `kubectl vcp list` shows those that are there",
+        ),
         Error::Unavailable(why) => {
             tracing::warn!(%why, "the store is unavailable");
             Status::unavailable("the store of the control plane cannot be reached; try again")

@@ -62,6 +62,8 @@ pub struct Form {
 pub struct Offer {
     /// Protobuf as well as JSON and YAML (built-in kinds).
     pub protobuf: bool,
+    /// Tables and metadata: of what is stored.
+    pub shapes: bool,
 }
 
 /// Chooses the first acceptable form, by the client's order and weights.
@@ -112,7 +114,7 @@ fn form_of(range: &str, offer: Offer) -> Option<Form> {
         }
     }
     if !kind.is_empty() {
-        if group != "meta.k8s.io" || !matches!(version, "v1" | "v1beta1") {
+        if !offer.shapes || group != "meta.k8s.io" || !matches!(version, "v1" | "v1beta1") {
             return None;
         }
         form.v1beta1 = version == "v1beta1";
@@ -152,7 +154,7 @@ mod tests {
     fn of(accept_header: &str) -> Result<Form, Status> {
         let mut headers = HeaderMap::new();
         headers.insert(header::ACCEPT, accept_header.parse().expect("a header value"));
-        accept(&headers, Offer { protobuf: true }, false)
+        accept(&headers, Offer { protobuf: true, shapes: true }, false)
     }
 
     #[test]

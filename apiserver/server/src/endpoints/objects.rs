@@ -6,13 +6,11 @@ use serde_json::Value;
 
 use super::cx::Resource;
 
-/// The generation of the rules by which stored objects were defaulted. An object stored under another epoch is
-/// defaulted again when it is read.
-pub const SCHEMA_EPOCH: u32 = 1;
+pub use kplane_kinds::def::SCHEMA_EPOCH;
 
 /// Whether the bytes of an object can be sent as they are.
 pub fn is_current(resource: &Resource, stored: &Stored) -> bool {
-    stored.epoch() == SCHEMA_EPOCH && stored.api_version() == resource.api_version()
+    stored.epoch() == resource.def.schema_epoch && stored.api_version() == resource.api_version()
 }
 
 /// A stored object in the version of the request.
@@ -30,9 +28,12 @@ fn decode_as(resource: &Resource, version: &str, stored: &Stored) -> Result<Valu
     let mut object =
         stored.to_value().map_err(|e| Status::internal(format!("a stored object cannot be read: {e}")))?;
     let from = version_of(stored.api_version()).to_owned();
-    if stored.epoch() != SCHEMA_EPOCH
+    if stored.epoch() != resource.def.schema_epoch
         && let Some(def) = resource.def.version(&from)
     {
+        if resource.def.custom {
+            kplane_schema::prune(&def.schema, &mut object);
+        }
         kplane_schema::default(&def.schema, &mut object);
         resource.def.strategy.default(&from, &mut object);
     }
@@ -80,7 +81,7 @@ pub fn encode(resource: &Resource, object: &Value) -> Result<Encoded, Status> {
         }
         None => convert(resource, &mut stored, &resource.version, &resource.def.storage_version)?,
     }
-    Encoded::new(&stored, SCHEMA_EPOCH)
+    Encoded::new(&stored, resource.def.schema_epoch)
         .map_err(|e| Status::internal(format!("an object cannot be stored: {e}")))
 }
 

@@ -15,12 +15,16 @@ use crate::body::{self, Answer};
 
 /// The form a request's answer takes.
 pub fn negotiate(cx: &Cx, resource: &Resource) -> Result<Form, Status> {
-    negotiate::accept(&cx.headers, Offer { protobuf: !resource.def.custom && cx.app.protobuf }, false)
+    negotiate::accept(
+        &cx.headers,
+        Offer { protobuf: !resource.def.custom && cx.app.protobuf, shapes: resource.def.stored() },
+        false,
+    )
 }
 
 /// Any value that is not an object of the resource, such as a `Status`.
 pub fn value(cx: &Cx, code: StatusCode, value: &Value) -> Result<Answer, Status> {
-    let form = negotiate::accept(&cx.headers, Offer { protobuf: cx.app.protobuf }, false)?;
+    let form = negotiate::accept(&cx.headers, Offer { protobuf: cx.app.protobuf, shapes: true }, false)?;
     write(form.media, code, value)
 }
 

@@ -197,6 +197,7 @@ pub async fn create(
             Ok(stored) => {
                 let mut object = candidate;
                 set_version(&mut object, &stored);
+                crate::custom::controller::created(cx, resource, &object).await;
                 return Ok(Written { object, created: true, deleted: false });
             }
             Err(WriteError::AlreadyExists) if generated && attempt < MAX_GENERATED_NAMES => {}
