@@ -183,6 +183,11 @@ impl Registry {
         &self.core.store
     }
 
+    /// What all keys begin with.
+    pub fn prefix(&self) -> &str {
+        self.core.keys.base()
+    }
+
     /// What the store tells about itself.
     pub async fn store_status(&self) -> Result<StoreStatus, Error> {
         Ok(self.core.store.status().await?)

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use http::{Method, StatusCode};
 use kplane_machinery::Status;
+use kplane_storage::RangeRequest;
 
 use crate::body::{self, Answer};
 use crate::endpoints::cx::Cx;
@@ -121,6 +122,25 @@ pub async fn answer(cx: &Cx) -> Result<Answer, Status> {
         let name = format!("kplane_registry_{name}");
         head(&mut out, &name, "gauge", help);
         line(&mut out, &name, "", value as f64);
+    }
+    let lag = stats.revision.saturating_sub(stats.compacted);
+    head(&mut out, "kplane_store_history_revisions", "gauge", "Revisions of which history is kept.");
+    line(&mut out, "kplane_store_history_revisions", "", lag as f64);
+    if let Ok(status) = cx.app.registry.store_status().await {
+        head(&mut out, "kplane_store_bytes", "gauge", "How much room the store takes on disk.");
+        line(&mut out, "kplane_store_bytes", "", status.bytes as f64);
+        if let Some(bytes) = status.bytes_in_use {
+            head(&mut out, "kplane_store_bytes_in_use", "gauge", "How much of it is in use.");
+            line(&mut out, "kplane_store_bytes_in_use", "", bytes as f64);
+        }
+    }
+    // Counted when asked for alone: in a large store it takes a while.
+    if cx.query.flag("keys") {
+        let request = RangeRequest { count_only: true, ..RangeRequest::prefix(cx.app.registry.prefix().to_owned()) };
+        if let Ok(counted) = cx.app.registry.store().range(request).await {
+            head(&mut out, "kplane_store_keys", "gauge", "Keys in the store.");
+            line(&mut out, "kplane_store_keys", "", counted.count as f64);
+        }
     }
     if let Some(bytes) = resident_memory() {
         head(&mut out, "process_resident_memory_bytes", "gauge", "Resident memory size in bytes.");

@@ -104,7 +104,7 @@ fn flatten(name: String, value: &Value, lines: &mut Vec<(String, String)>) {
 
 /// What the server measures of its store and its cache.
 async fn storage(management: &Management) -> Result<Value> {
-    let request = http::Request::get("/metrics")
+    let request = http::Request::get("/metrics?keys=true")
         .body(Vec::new())
         .map_err(|error| Error::new("cannot ask the server").caused_by(&error))?;
     let text = management
@@ -117,7 +117,7 @@ async fn storage(management: &Management) -> Result<Value> {
 
 /// Sums of the metrics about the store and the cache, over all labels.
 fn metrics(text: &str) -> BTreeMap<String, f64> {
-    const PREFIXES: [&str; 4] = ["kplane_store_", "kplane_storage_", "kplane_cache_", "apiserver_storage_"];
+    const PREFIXES: [&str; 2] = ["kplane_store_", "kplane_registry_"];
     let mut sums = BTreeMap::new();
     for line in text.lines().filter(|line| !line.starts_with('#')) {
         let Some((name, value)) = line.rsplit_once(' ') else { continue };
