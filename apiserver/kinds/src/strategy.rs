@@ -125,6 +125,12 @@ pub trait Strategy: Send + Sync {
         0
     }
 
+    /// Whether the kind knows grace periods at all. The answer to a deletion of one that does shows when it ended, also
+    /// when that is at once.
+    fn graceful(&self) -> bool {
+        false
+    }
+
     /// What `metadata.name` must look like.
     fn name_rule(&self) -> NameRule {
         NameRule::Subdomain

@@ -136,7 +136,8 @@ pub async fn answer(cx: &Cx) -> Result<Answer, Status> {
     }
     // Counted when asked for alone: in a large store it takes a while.
     if cx.query.flag("keys") {
-        let request = RangeRequest { count_only: true, ..RangeRequest::prefix(cx.app.registry.prefix().to_owned()) };
+        let request =
+            RangeRequest { count_only: true, ..RangeRequest::prefix(cx.app.registry.prefix().to_owned()) };
         if let Ok(counted) = cx.app.registry.store().range(request).await {
             head(&mut out, "kplane_store_keys", "gauge", "Keys in the store.");
             line(&mut out, "kplane_store_keys", "", counted.count as f64);

@@ -140,6 +140,10 @@ impl Strategy for Pods {
         }
     }
 
+    fn graceful(&self) -> bool {
+        true
+    }
+
     /// What the client asks for, else what the spec says; at once for a pod that no node has or that has ended.
     fn grace_period(&self, object: &Value, requested: Option<i64>) -> i64 {
         let spec = object.get("spec").unwrap_or(&Value::Null);

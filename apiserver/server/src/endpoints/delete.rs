@@ -206,12 +206,20 @@ async fn delete_once(
             Err(error) => Err(failures::write(resource, &name, error)),
         };
     }
+    let last = if resource.def.strategy.graceful() && !terminating {
+        object::set_meta(&mut new, "deletionTimestamp", Some(system::now().into()));
+        object::set_meta(&mut new, "deletionGracePeriodSeconds", Some(0.into()));
+        system::next_generation(&mut new);
+        new.clone()
+    } else {
+        old
+    };
     if cx.dry_run() {
-        return Ok(Ok(Deleted { object: new, gone: true }));
+        return Ok(Ok(Deleted { object: last, gone: true }));
     }
     let effects = crate::tenancy::effects_of_delete(cx, resource, &new)?;
     match cx.app.registry.delete(&cx.vcp, key, stored, effects).await {
-        Ok(_) => Ok(Ok(Deleted { object: old, gone: true })),
+        Ok(_) => Ok(Ok(Deleted { object: last, gone: true })),
         Err(WriteError::Conflict(now)) => Ok(Err(now)),
         Err(error) => Err(failures::write(resource, &name, error)),
     }
