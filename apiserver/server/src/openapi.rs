@@ -14,6 +14,9 @@ use crate::discovery::{Group, Groups};
 use crate::endpoints::cx::Cx;
 use crate::version::GIT_VERSION;
 
+/// The protobuf form of version 2, which kubectl asks for before version 3.
+const PROTOBUF_V2: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+
 /// `/openapi/v2`.
 pub async fn v2(cx: &Cx) -> Result<Answer, Status> {
     let groups = cx.app.groups(&cx.vcp).await?;
@@ -23,7 +26,16 @@ pub async fn v2(cx: &Cx) -> Result<Answer, Status> {
         .flat_map(|group| &group.versions)
         .flat_map(|(version, defs)| defs.iter().filter_map(|def| paths_of(def, version)))
         .collect();
-    let document = body::to_json(&openapi::v2(GIT_VERSION, &resources));
+    let document = openapi::v2(GIT_VERSION, &resources);
+    let accepted = cx.headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or("");
+    if accepted.contains(PROTOBUF_V2) {
+        let bytes = openapi::v2_protobuf(&document);
+        let hash = openapi::hash(&bytes);
+        let mut answer = with_etag(cx, bytes, &hash);
+        answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(PROTOBUF_V2));
+        return Ok(answer);
+    }
+    let document = body::to_json(&document);
     let hash = openapi::hash(&document);
     Ok(with_etag(cx, document, &hash))
 }
