@@ -14,8 +14,10 @@ use crate::discovery::{Group, Groups};
 use crate::endpoints::cx::Cx;
 use crate::version::GIT_VERSION;
 
-/// The protobuf form of version 2, which kubectl asks for before version 3.
-const PROTOBUF_V2: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+/// How clients ask for the protobuf form of version 2: by its name with an `@`, which is no valid media type, or without.
+const PROTOBUF_V2: &str = "application/com.github.proto-openapi.spec.v2";
+/// How it is answered.
+const PROTOBUF_V2_ANSWER: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 
 /// `/openapi/v2`.
 pub async fn v2(cx: &Cx) -> Result<Answer, Status> {
@@ -32,7 +34,7 @@ pub async fn v2(cx: &Cx) -> Result<Answer, Status> {
         let bytes = openapi::v2_protobuf(&document);
         let hash = openapi::hash(&bytes);
         let mut answer = with_etag(cx, bytes, &hash);
-        answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(PROTOBUF_V2));
+        answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(PROTOBUF_V2_ANSWER));
         return Ok(answer);
     }
     let document = body::to_json(&document);
