@@ -24,7 +24,6 @@ use crate::body::{self, Answer};
 use crate::endpoints::cx::Cx;
 use crate::endpoints::failures;
 use crate::endpoints::list_options::ListOptions;
-use crate::endpoints::objects::version_of;
 
 /// The name of the control plane.
 const CLUSTER: &str = "kplane.dev/cluster";
@@ -165,8 +164,6 @@ fn show(scope: &Scope, vcp: &Vcp, resource: &ResourceKey, stored: &Stored) -> Re
         marks.push(("kplane.dev/resource", resource.resource.to_string()));
         value = kplane_machinery::table::partial_object_metadata(&value);
         object::set_meta(&mut value, "managedFields", None);
-    } else {
-        debug_assert!(!version_of(&scope.api_version).is_empty());
     }
     if let Some(meta) = object::meta_mut(&mut value) {
         let annotations = meta.entry("annotations").or_insert_with(|| json!({}));

@@ -43,15 +43,7 @@ impl Selection {
         }
         if let Some(text) = cx.query.get("fieldSelector").filter(|t| !t.is_empty()) {
             let selector = fields::Selector::parse(text).map_err(Status::bad_request)?;
-            let version = resource.version_def()?;
-            for term in selector.terms() {
-                let field = term.field.as_str();
-                let known = matches!(field, "metadata.name" | "metadata.namespace")
-                    || version.selectable_fields.iter().any(|f| &**f == field);
-                if !known {
-                    return Err(unknown_field(resource, field));
-                }
-            }
+            check(resource, &selector)?;
             selection.name = selector.requires("metadata.name").map(str::to_owned);
             selection.fields = (!selector.is_empty()).then_some(selector);
         }
@@ -102,23 +94,14 @@ impl Selection {
     }
 }
 
-/// 400, in the words of the kind: core kinds speak of field labels, all others of their group and kind.
-fn unknown_field(resource: &Resource, field: &str) -> Status {
-    if resource.def.custom {
-        return Status::bad_request(format!("field label not supported: {field}"));
+/// Refuses a field that objects of the kind cannot be selected by. Upstream words it in one way for kinds that have such
+/// fields, and for custom resources, and in another for those that have none beside name and namespace.
+fn check(resource: &Resource, selector: &fields::Selector) -> Result<(), Status> {
+    let own = &resource.version_def()?.selectable_fields;
+    if own.is_empty() && !resource.def.custom {
+        return selector.check_metadata_only().map_err(Status::bad_request);
     }
-    let message = match &*resource.def.group {
-        "" => match &*resource.def.plural {
-            "configmaps" | "secrets" | "pods" | "nodes" | "namespaces" | "events" | "services" => {
-                format!("field label not supported: {field}")
-            }
-            _ => format!(
-                "{field:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\""
-            ),
-        },
-        _ => {
-            format!("{field:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"")
-        }
-    };
-    Status::bad_request(message)
+    let mut supported = vec!["metadata.name", "metadata.namespace"];
+    supported.extend(own.iter().map(|field| &**field));
+    selector.check_supported(&supported).map_err(Status::bad_request)
 }
