@@ -10,6 +10,7 @@
 //! is written, and evaluation is metered, since tenants write the rules and share the server. What still differs
 //! from Kubernetes is pinned in `tests/divergence.rs`, a test a difference.
 
+pub mod admission;
 mod cel;
 mod check;
 mod field_path;
@@ -17,6 +18,7 @@ mod names;
 mod types;
 mod walk;
 
+pub use cel::Budget;
 pub use check::check_rules;
 
 use std::sync::Arc;

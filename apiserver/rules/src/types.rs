@@ -91,6 +91,10 @@ impl Type {
         matches!(self, Self::Any) || matches!(self, Self::Scalar(own) if *own == name)
     }
 
+    pub(crate) fn may_be(&self, name: &str) -> bool {
+        self.is(name)
+    }
+
     pub(crate) fn may_be_bool(&self) -> bool {
         self.is("bool")
     }
@@ -199,7 +203,12 @@ pub(crate) struct Checker {
 
 impl Checker {
     pub(crate) fn new(this: Type, old: Type) -> Self {
-        Self { scope: vec![("self".to_owned(), this), ("oldSelf".to_owned(), old)], problems: Vec::new() }
+        Self::of(vec![("self".to_owned(), this), ("oldSelf".to_owned(), old)])
+    }
+
+    /// With these variables.
+    pub(crate) fn of(scope: Vec<(String, Type)>) -> Self {
+        Self { scope, problems: Vec::new() }
     }
 
     fn problem(&mut self, place: Place, message: String) -> Type {

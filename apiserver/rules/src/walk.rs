@@ -12,6 +12,8 @@ use crate::check::{Expressions, expressions};
 use crate::field_path::{self, Step};
 use crate::{CompiledRules, types};
 
+/// What all rules of an object may cost.
+const BUDGET: u64 = 10_000_000;
 /// The longest message an expression may make.
 const LONGEST_MESSAGE: usize = 5 * 1024;
 
@@ -96,7 +98,7 @@ fn invalid(path: &Path, told: impl Into<String>) -> FieldError {
 
 impl CompiledRules for Rules {
     fn validate(&self, object: &Value, old: Option<&Value>) -> ErrorList {
-        let mut walk = Walk { errors: Vec::new(), budget: Budget::new(), over: false };
+        let mut walk = Walk { errors: Vec::new(), budget: Budget::new(BUDGET), over: false };
         let at = At { old, unchanged: false, root: true };
         walk.node(&self.root, object, at, &Path::root());
         walk.errors

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use kplane_machinery::field::{ErrorList, FieldError};
+use kplane_rules::admission::{Scope, Wanted, check_expression};
 use serde_json::Value;
 
 use crate::check;
@@ -123,7 +124,7 @@ pub(crate) fn client_config(config: &At<'_>, errors: &mut ErrorList) {
 }
 
 /// The names of conditions and the expressions there are.
-pub(super) fn match_conditions(conditions: &At<'_>, errors: &mut ErrorList) {
+pub(super) fn match_conditions(conditions: &At<'_>, scope: Scope, errors: &mut ErrorList) {
     if conditions.len() > 64 {
         errors.push(FieldError::too_many(&conditions.path, conditions.len(), 64));
     }
@@ -132,6 +133,8 @@ pub(super) fn match_conditions(conditions: &At<'_>, errors: &mut ErrorList) {
         let (name, expression) = (condition.f("name"), condition.f("expression"));
         if expression.str().trim().is_empty() {
             expression.required(errors, "");
+        } else {
+            expression_of(&expression, scope, Wanted::Bool, errors);
         }
         if name.str().is_empty() {
             name.required(errors, "");
@@ -141,6 +144,14 @@ pub(super) fn match_conditions(conditions: &At<'_>, errors: &mut ErrorList) {
                 name.duplicate(errors);
             }
         }
+    }
+}
+
+/// That an expression compiles to what is wanted.
+pub(super) fn expression_of(at: &At<'_>, scope: Scope, wanted: Wanted, errors: &mut ErrorList) {
+    let source = at.str().trim();
+    if let Err(told) = check_expression(source, scope, wanted) {
+        errors.push(FieldError::invalid_str(&at.path, source, told));
     }
 }
 
@@ -185,7 +196,7 @@ fn webhook(hook: &At<'_>, errors: &mut ErrorList) {
     if again.there() {
         again.one_of(errors, &["IfNeeded", "Never"]);
     }
-    match_conditions(&hook.f("matchConditions"), errors);
+    match_conditions(&hook.f("matchConditions"), Scope { params: false, authorizer: true }, errors);
 }
 
 impl Strategy for Webhooks {

@@ -2,6 +2,7 @@
 
 use kplane_machinery::field::{ErrorList, FieldError};
 use kplane_machinery::object::{at, str_at};
+use kplane_rules::admission::Scope;
 use serde_json::Value;
 
 use super::admission::{default_rules, match_conditions, rule};
@@ -68,7 +69,8 @@ impl Policies {
                 constraints.f("resourceRules").required(&mut errors, "");
             }
         }
-        match_conditions(&spec.f("matchConditions"), &mut errors);
+        let scope = Scope { params: kind.there(), authorizer: true };
+        match_conditions(&spec.f("matchConditions"), scope, &mut errors);
         for variable in spec.f("variables").items() {
             for field in ["name", "expression"] {
                 if variable.f(field).str().trim().is_empty() {

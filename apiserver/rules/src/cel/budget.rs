@@ -3,9 +3,8 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-/// Steps of loops, and sizes of what is built, all rules of an object together. Upstream's budget of 10,000,000 counts
-/// finer: a step of a loop is about five there.
-const STEPS: u64 = 2_000_000;
+/// A step of a loop, or so much that is built, costs about five there.
+const COST_A_STEP: u64 = 5;
 /// A guard over what steps do not measure.
 const TIME: Duration = Duration::from_secs(1);
 
@@ -23,14 +22,15 @@ thread_local! {
 }
 
 /// What is left for an object.
-pub(crate) struct Budget {
+pub struct Budget {
     left: u64,
     spent: Duration,
 }
 
 impl Budget {
-    pub(crate) fn new() -> Self {
-        Self { left: STEPS, spent: Duration::ZERO }
+    /// So much, in units of upstream's costs.
+    pub fn new(cost: u64) -> Self {
+        Self { left: cost / COST_A_STEP, spent: Duration::ZERO }
     }
 
     /// Runs on what is left; `None` when that did not suffice.

@@ -12,10 +12,10 @@ use kube_cel::cel::Value as CelValue;
 use kube_cel::cel::objects::OptionalValue;
 use kube_cel::cel::parser::Expression;
 
-pub(crate) use budget::Budget;
+pub use budget::Budget;
 pub(crate) use functions::{RESULTS, is_namespace, known};
 pub(crate) use parse::{at, parse};
-pub(crate) use values::to_cel;
+pub(crate) use values::{plain_to_cel, to_cel};
 
 /// An expression, ready to run.
 pub(crate) struct Program {
@@ -56,12 +56,18 @@ impl Program {
 
     /// Runs it, on what is left of the budget.
     pub(crate) fn run(&self, variables: &Variables, budget: &mut Budget) -> Outcome {
+        let mut given = vec![("self", variables.this.clone())];
+        given.extend(variables.old.clone().map(|old| ("oldSelf", old)));
+        self.run_with(&given, budget)
+    }
+
+    /// Runs it with these variables.
+    pub(crate) fn run_with(&self, variables: &[(&str, CelValue)], budget: &mut Budget) -> Outcome {
         let result = budget.spend(|| {
             functions::with_context(|root| {
                 let mut context = root.new_inner_scope();
-                context.add_variable_from_value("self", variables.this.clone());
-                if let Some(old) = &variables.old {
-                    context.add_variable_from_value("oldSelf", old.clone());
+                for (name, value) in variables {
+                    context.add_variable_from_value(*name, value.clone());
                 }
                 // The interpreter is not free of panics; one must not take more than this request.
                 catch_unwind(AssertUnwindSafe(|| CelValue::resolve(&self.metered, &context)))

@@ -17,6 +17,11 @@ pub(crate) fn to_cel(schema: &Schema, value: &Value, whole_object: bool) -> CelV
     convert(Some(schema), value, whole_object || schema.embedded_resource)
 }
 
+/// A value without a schema.
+pub(crate) fn plain_to_cel(value: &Value) -> CelValue {
+    convert(None, value, false)
+}
+
 fn convert(schema: Option<&Schema>, value: &Value, whole_object: bool) -> CelValue {
     match value {
         Value::Null => CelValue::Null,
