@@ -483,6 +483,14 @@ impl HotSet {
         matches!(&*self.lock(), State::Ready(_))
     }
 
+    /// When it was loaded and changed last, if it is loaded and current.
+    pub fn mark(&self) -> Option<(u64, u64)> {
+        match &*self.lock() {
+            State::Ready(loaded) => Some((loaded.loaded_at, loaded.revision)),
+            State::Loading(_) | State::Ended(_) => None,
+        }
+    }
+
     /// One object.
     pub fn get(&self, rel: &str) -> Result<Option<Stored>, Error> {
         self.get_at(rel).map(|(object, _)| object)

@@ -83,6 +83,21 @@ impl Registry {
         self.core.list(vcp, resource, request, None).await
     }
 
+    /// A mark that stays the same for as long as these resources do, as of a time after the call began; `None` when one
+    /// of them is cold. What was made of the objects under one mark is good while the mark is.
+    pub async fn mark(&self, vcp: &Vcp, resources: &[ResourceKey]) -> Result<Option<Vec<u64>>, Error> {
+        self.core.progress.fresh().await?;
+        let vcp = self.core.present(vcp)?;
+        let mut mark = vec![vcp.fence];
+        for resource in resources {
+            match self.core.hot(&vcp, resource).and_then(|set| set.mark()) {
+                Some((loaded, revision)) => mark.extend([loaded, revision]),
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(mark))
+    }
+
     /// Lists the objects that satisfy a predicate. A limit counts only those.
     pub async fn list_where(
         &self,

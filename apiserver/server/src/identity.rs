@@ -7,10 +7,8 @@ use std::sync::Arc;
 use anyhow::Context;
 use async_trait::async_trait;
 use kplane_auth::authn::{Authenticator, AuthnError, Credentials, Identity, StaticTokens, VcpIdentity};
-use kplane_auth::authz::{Attributes, Authorizer};
 use kplane_auth::pki::{CertifiedPem, ClientTrust, Pki};
 use kplane_auth::token::{IssueRequest, ServiceAccountTokens, TokenKeys, TokenRequestOutcome};
-use kplane_auth::user::{MASTERS, UNAUTHENTICATED};
 use kplane_auth::{ObjectReader, UserInfo};
 use kplane_machinery::time::Time;
 use kplane_machinery::{GroupResource, Status};
@@ -21,6 +19,7 @@ use tokio::sync::RwLock;
 
 use crate::app::App;
 use crate::endpoints::reader::VcpReader;
+use crate::nodes::NodeIndexes;
 use crate::rbac::Policies;
 
 /// Who asks.
@@ -43,6 +42,7 @@ pub struct Identities {
     /// The CA that client certificates end in, in PEM.
     pub ca_pem: String,
     policies: Policies,
+    nodes: NodeIndexes,
 }
 
 #[async_trait]
@@ -84,6 +84,7 @@ impl Identities {
             url: url.to_owned(),
             ca_pem,
             policies: Policies::default(),
+            nodes: NodeIndexes::default(),
         })
     }
 
@@ -162,22 +163,9 @@ impl Identities {
         self.authenticator.by_token(token, &credentials).await
     }
 
-    /// 403 unless the user may do it.
-    pub async fn require(
-        &self,
-        app: &App,
-        vcp: Option<&Arc<Vcp>>,
-        attributes: &Attributes<'_>,
-    ) -> Result<(), Status> {
-        if attributes.user.in_group(MASTERS) {
-            return Ok(());
-        }
-        let rbac = if attributes.user.in_group(UNAUTHENTICATED) {
-            self.policies.index_for_stranger(app, vcp).await?
-        } else {
-            self.policies.index(app, vcp).await?
-        };
-        Authorizer::new(&rbac).require(attributes)
+    /// The pods of nodes.
+    pub fn nodes(&self) -> &NodeIndexes {
+        &self.nodes
     }
 
     /// What RBAC says in a control plane.

@@ -23,37 +23,44 @@ const KEPT: usize = 512;
 /// More objects of one kind than any control plane's policy has: a limit that only says not to keep what is read.
 const MOST: usize = 100_000;
 
+/// An index, and what it was made from.
+struct Known {
+    /// The registry's mark on the objects, if they were hot.
+    mark: Option<Vec<u64>>,
+    /// The objects by name and revision.
+    state: u64,
+    index: Arc<RbacIndex>,
+}
+
 /// Indexes of the control planes in use, each as of the objects it was made from.
 #[derive(Default)]
 pub struct Policies {
-    indexes: Mutex<HashMap<VcpId, (u64, Arc<RbacIndex>)>>,
+    indexes: Mutex<HashMap<VcpId, Known>>,
     /// What every control plane starts with: the answer to strangers where there is none.
     base: OnceLock<Arc<RbacIndex>>,
 }
 
 impl Policies {
-    /// The index of a control plane, as fresh as any read; without one, that of the bootstrap policy alone.
-    pub async fn index(&self, app: &App, vcp: Option<&Arc<Vcp>>) -> Result<Arc<RbacIndex>, Status> {
-        self.index_with(app, vcp.map(|vcp| &**vcp), ListRequest::default()).await
-    }
-
-    /// The index of a control plane that is there.
+    /// The index of a control plane, as fresh as any read. As long as no policy changes it costs no more than knowing so.
     pub async fn index_of(&self, app: &App, vcp: &Vcp) -> Result<Arc<RbacIndex>, Status> {
-        self.index_with(app, Some(vcp), ListRequest::default()).await
+        let keys = RESOURCES.map(|resource| ResourceKey::new(GROUP, resource));
+        let mark = app.registry.mark(vcp, &keys).await.map_err(failures::store)?;
+        {
+            let indexes = self.indexes.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(known) = indexes.get(&vcp.id)
+                && mark.is_some()
+                && known.mark == mark
+            {
+                return Ok(known.index.clone());
+            }
+        }
+        self.index_with(app, Some(vcp), ListRequest::default(), mark).await
     }
 
     /// The same for somebody nobody knows: what is cold stays cold, because a list with a limit is read from the store.
-    pub async fn index_for_stranger(
-        &self,
-        app: &App,
-        vcp: Option<&Arc<Vcp>>,
-    ) -> Result<Arc<RbacIndex>, Status> {
-        self.index_with(
-            app,
-            vcp.map(|vcp| &**vcp),
-            ListRequest { limit: Some(MOST), ..ListRequest::default() },
-        )
-        .await
+    pub async fn index_for_stranger(&self, app: &App, vcp: Option<&Vcp>) -> Result<Arc<RbacIndex>, Status> {
+        let request = ListRequest { limit: Some(MOST), ..ListRequest::default() };
+        self.index_with(app, vcp, request, None).await
     }
 
     async fn index_with(
@@ -61,6 +68,7 @@ impl Policies {
         app: &App,
         vcp: Option<&Vcp>,
         request: ListRequest,
+        mark: Option<Vec<u64>>,
     ) -> Result<Arc<RbacIndex>, Status> {
         let Some(vcp) = vcp else { return Ok(self.base.get_or_init(base).clone()) };
         let mut lists: Vec<Vec<Stored>> = Vec::with_capacity(RESOURCES.len());
@@ -71,11 +79,14 @@ impl Policies {
         }
         let state = state_of(vcp, &lists);
         {
-            let indexes = self.indexes.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some((known, index)) = indexes.get(&vcp.id)
-                && *known == state
+            let mut indexes = self.indexes.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(known) = indexes.get_mut(&vcp.id)
+                && known.state == state
             {
-                return Ok(index.clone());
+                if mark.is_some() {
+                    known.mark = mark;
+                }
+                return Ok(known.index.clone());
             }
         }
         let mut values: Vec<Vec<Value>> = Vec::with_capacity(lists.len());
@@ -88,7 +99,7 @@ impl Policies {
         if indexes.len() >= KEPT {
             indexes.clear();
         }
-        indexes.insert(vcp.id, (state, index.clone()));
+        indexes.insert(vcp.id, Known { mark, state, index: index.clone() });
         Ok(index)
     }
 }
@@ -102,7 +113,7 @@ pub async fn confirm(cx: &Cx, resource: &Resource, new: &Value, old: Option<&Val
     let plural = &*resource.def.plural;
     let (namespace, name) = (object::namespace(new), object::name(new));
     let same = |field: &str| old.is_some_and(|old| old.get(field) == new.get(field));
-    let rbac = cx.app.identities.policies().index(&cx.app, Some(&cx.vcp)).await?;
+    let rbac = cx.app.identities.policies().index_of(&cx.app, &cx.vcp).await?;
     let authorizer = Authorizer::new(&rbac);
     if matches!(plural, "roles" | "clusterroles") {
         if same("rules") && same("aggregationRule") {

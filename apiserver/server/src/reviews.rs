@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 use kplane_auth::UserInfo;
-use kplane_auth::authz::{Attributes, Authorizer};
+use kplane_auth::authz::{Attributes, Decision};
 use kplane_machinery::field::{FieldError, Path};
 use kplane_machinery::{Status, time};
 use serde_json::{Value, json};
@@ -11,6 +11,7 @@ use crate::body::Answer;
 use crate::endpoints::cx::{Cx, Resource};
 use crate::endpoints::managed::{self, Tracking};
 use crate::endpoints::{decode, output};
+use crate::review_selectors;
 
 /// Answers a review.
 pub async fn answer(cx: &Cx, resource: &Resource, mut review: Value) -> Result<Answer, Status> {
@@ -80,6 +81,7 @@ async fn access(cx: &Cx, resource: &Resource, plural: &str, review: &mut Value) 
         )),
         _ => {}
     }
+    errors.extend(review_selectors::check(resource_attributes, &at.child("resourceAttributes")));
     let user = if plural == "selfsubjectaccessreviews" {
         cx.user.clone()
     } else {
@@ -100,13 +102,25 @@ async fn access(cx: &Cx, resource: &Resource, plural: &str, review: &mut Value) 
             .collect();
         UserInfo { username: text("user"), uid: text("uid"), groups, extra }
     };
-    if plural == "localsubjectaccessreviews" {
+    let local = plural == "localsubjectaccessreviews";
+    if !is_bare(&review["metadata"], local) {
+        let why = if local { "must be empty except for namespace" } else { "must be empty" };
+        errors.push(FieldError::invalid(&Path::new("metadata"), &review["metadata"], why));
+    }
+    if local {
         let asked = resource_attributes["namespace"].as_str().unwrap_or("");
-        if asked != cx.info.namespace {
+        if resource_attributes.is_object() && asked != cx.info.namespace {
             errors.push(FieldError::invalid_str(
-                &at.child("resourceAttributes").child("namespace"),
+                &Path::new("spec.resourceAttributes.namespace"),
                 asked,
                 "must match metadata.namespace",
+            ));
+        }
+        if path_attributes.is_object() {
+            errors.push(FieldError::invalid(
+                &Path::new("spec.nonResourceAttributes"),
+                path_attributes,
+                "disallowed on this kind of request",
             ));
         }
     }
@@ -118,30 +132,50 @@ async fn access(cx: &Cx, resource: &Resource, plural: &str, review: &mut Value) 
         .iter()
         .map(|field| text(resource_attributes, field))
         .collect();
+    let (selectors, unread) = review_selectors::read(resource_attributes);
     let (verb, path) = (text(path_attributes, "verb"), text(path_attributes, "path"));
     let attributes = if resource_attributes.is_object() {
         Attributes {
             user: &user,
             verb: &parts[0],
             group: &parts[1],
-            version: &parts[2],
+            version: if parts[2].is_empty() { "*" } else { &parts[2] },
             resource: &parts[3],
             subresource: &parts[4],
             namespace: &parts[5],
             name: &parts[6],
             path: "",
+            selectors: Some(&selectors),
         }
     } else {
         Attributes::of_path(&user, &verb, &path)
     };
-    let rbac = cx.app.identities.policies().index(&cx.app, Some(&cx.vcp)).await?;
-    let verdict = Authorizer::new(&rbac).authorize(&attributes);
+    let verdict = cx.app.identities.decide(&cx.app, Some(&cx.vcp), &attributes).await?;
     let mut status = json!({"allowed": verdict.allowed()});
+    if verdict.decision == Decision::Deny {
+        status["denied"] = true.into();
+    }
+    if !unread.is_empty() {
+        status["evaluationError"] = unread.join("; ").into();
+    }
     if !verdict.reason.is_empty() {
         status["reason"] = verdict.reason.into();
     }
     review["status"] = status;
     Ok(())
+}
+
+/// Whether nothing is said in the metadata but what the server adds.
+fn is_bare(metadata: &Value, namespaced: bool) -> bool {
+    metadata.as_object().into_iter().flatten().all(|(field, value)| match field.as_str() {
+        "managedFields" => true,
+        "namespace" if namespaced => true,
+        _ => {
+            value.is_null()
+                || value.as_str() == Some("")
+                || value.as_object().is_some_and(|map| map.is_empty())
+        }
+    })
 }
 
 /// What the caller may do in a namespace.
@@ -150,8 +184,7 @@ async fn rules(cx: &Cx, review: &mut Value) -> Result<(), Status> {
     if namespace.is_empty() {
         return Err(Status::bad_request("no namespace on request"));
     }
-    let rbac = cx.app.identities.policies().index(&cx.app, Some(&cx.vcp)).await?;
-    let (rules, errors) = Authorizer::new(&rbac).rules_for(&cx.user, &namespace);
+    let (rules, errors) = cx.app.identities.rules_for(&cx.app, &cx.vcp, &cx.user, &namespace).await?;
     let (mut resources, mut paths) = (Vec::new(), Vec::new());
     for rule in rules {
         if rule.non_resource_urls.is_empty() {

@@ -1,11 +1,14 @@
-//! What an identity may do: `system:masters`, then RBAC.
+//! What an identity may do: `system:masters`, what a node may, then RBAC.
 
 mod aggregate;
 mod escalation;
 mod index;
+pub mod node;
 mod rule;
 
 use kplane_machinery::field::go_quote;
+use kplane_machinery::fields::Term;
+use kplane_machinery::labels::Requirement;
 use kplane_machinery::{GroupResource, Status};
 
 pub use aggregate::aggregated_rules;
@@ -36,9 +39,25 @@ pub struct Attributes<'a> {
     pub name: &'a str,
     /// The path, when it is no resource.
     pub path: &'a str,
+    /// What a list, a watch or a deletion of a collection is narrowed to, if anything.
+    pub selectors: Option<&'a Selectors>,
+}
+
+/// What a request for many objects is narrowed to. What cannot be read narrows nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selectors {
+    /// By fields.
+    pub fields: Vec<Term>,
+    /// By labels.
+    pub labels: Vec<Requirement>,
 }
 
 impl<'a> Attributes<'a> {
+    /// About resources of a group, everywhere, of any version.
+    pub fn of_resource(user: &'a UserInfo, verb: &'a str, group: &'a str, resource: &'a str) -> Self {
+        Self { group, resource, version: "*", ..Self::of_path(user, verb, "") }
+    }
+
     /// About a path that is no resource.
     pub fn of_path(user: &'a UserInfo, verb: &'a str, path: &'a str) -> Self {
         Self {
@@ -51,7 +70,15 @@ impl<'a> Attributes<'a> {
             namespace: "",
             name: "",
             path,
+            selectors: None,
         }
+    }
+
+    /// Whether a field must have this value.
+    pub fn requires_field(&self, field: &str, value: &str) -> bool {
+        self.selectors.is_some_and(|selectors| {
+            selectors.fields.iter().any(|term| !term.negated && term.field == field && term.value == value)
+        })
     }
 
     /// Whether it is about a resource.
@@ -115,11 +142,13 @@ impl Verdict {
         self.decision == Decision::Allow
     }
 
-    fn allow(reason: impl Into<String>) -> Self {
+    /// A yes.
+    pub fn allow(reason: impl Into<String>) -> Self {
         Self { decision: Decision::Allow, reason: reason.into() }
     }
 
-    fn no_opinion(reason: impl Into<String>) -> Self {
+    /// Neither yes nor no.
+    pub fn no_opinion(reason: impl Into<String>) -> Self {
         Self { decision: Decision::NoOpinion, reason: reason.into() }
     }
 }
@@ -218,18 +247,8 @@ impl<'a> Authorizer<'a> {
     }
 
     fn may(&self, user: &UserInfo, verb: &str, resource: &str, namespace: &str, name: &str) -> bool {
-        self.authorize(&Attributes {
-            user,
-            verb,
-            group: RBAC_GROUP,
-            version: "*",
-            resource,
-            subresource: "",
-            namespace,
-            name,
-            path: "",
-        })
-        .allowed()
+        let attributes = Attributes::of_resource(user, verb, RBAC_GROUP, resource);
+        self.authorize(&Attributes { namespace, name, ..attributes }).allowed()
     }
 }
 

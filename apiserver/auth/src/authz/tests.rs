@@ -16,7 +16,18 @@ fn ask<'a>(
 ) -> Attributes<'a> {
     let (group, resource, subresource) = what;
     let (namespace, name) = at;
-    Attributes { user, verb, group, version: "v1", resource, subresource, namespace, name, path: "" }
+    Attributes {
+        user,
+        verb,
+        group,
+        version: "v1",
+        resource,
+        subresource,
+        namespace,
+        name,
+        path: "",
+        selectors: None,
+    }
 }
 
 #[test]

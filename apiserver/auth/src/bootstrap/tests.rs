@@ -71,6 +71,7 @@ fn the_policy_decides_as_upstream() {
         namespace: "ns",
         name: "",
         path: "",
+        selectors: None,
     };
     assert!(authorizer.authorize(&attributes(&controller, "create")).allowed());
     assert!(!authorizer.authorize(&attributes(&known, "list")).allowed());

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use kplane_admission::{AccessCheck, Reader};
 use kplane_auth::UserInfo;
-use kplane_auth::authz::{Attributes, Authorizer};
+use kplane_auth::authz::Attributes;
 use kplane_machinery::{GroupResource, Status, object};
 use kplane_registry::{Effects, Encoded, ListRequest, ObjectKey, ResourceKey, Vcp, WriteError};
 use serde_json::Value;
@@ -32,6 +32,16 @@ impl<'a> VcpReader<'a> {
     /// A reader of a control plane.
     pub fn new(app: &'a App, vcp: &'a Vcp) -> Self {
         Self { app, vcp }
+    }
+
+    /// The server.
+    pub fn app(&self) -> &'a App {
+        self.app
+    }
+
+    /// The control plane.
+    pub fn vcp(&self) -> &'a Vcp {
+        self.vcp
     }
 }
 
@@ -91,18 +101,11 @@ impl Reader for VcpReader<'_> {
             groups: check.groups.to_vec(),
             ..UserInfo::default()
         };
-        let rbac = self.app.identities.policies().index_of(self.app, self.vcp).await?;
         let attributes = Attributes {
-            user: &user,
-            verb: check.verb,
-            group: check.group,
-            version: "*",
-            resource: check.resource,
-            subresource: "",
             namespace: check.namespace,
             name: check.name,
-            path: "",
+            ..Attributes::of_resource(&user, check.verb, check.group, check.resource)
         };
-        Ok(Authorizer::new(&rbac).authorize(&attributes).allowed())
+        Ok(self.app.identities.decide(self.app, Some(self.vcp), &attributes).await?.allowed())
     }
 }

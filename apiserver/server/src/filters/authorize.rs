@@ -26,6 +26,7 @@ pub fn attributes<'a>(user: &'a UserInfo, info: &'a RequestInfo) -> Attributes<'
         namespace: &info.namespace,
         name: &info.name,
         path: "",
+        selectors: Some(&info.selectors),
     }
 }
 

@@ -153,7 +153,7 @@ async fn chain(
 
     // impersonate
     let real = user.user.clone();
-    let user = impersonate::user(&app, vcp.as_ref(), user, &parts.headers).await?;
+    let user = impersonate::user(&app, vcp.as_ref(), user, &parts.headers, &info).await?;
     if user.user != real {
         audited.impersonated = Some(user.user.clone());
     }

@@ -1,6 +1,8 @@
 //! What a request asks for, read from its method and path alone (`k8s.io/apiserver/pkg/endpoints/request`).
 
 use http::Method;
+use kplane_auth::authz::Selectors;
+use kplane_machinery::{fields, labels};
 
 /// Which control plane a path addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +43,8 @@ pub struct RequestInfo {
     pub rest: String,
     /// The path was of the deprecated form `/api/v1/watch/…`.
     pub legacy_watch: bool,
+    /// What a list, watch or deletion of a collection is narrowed to, for authorization.
+    pub selectors: Selectors,
 }
 
 /// Splits the control plane off a path. `None` for a path below `/clusters/` that names no control plane.
@@ -156,7 +160,21 @@ pub fn parse(method: &Method, path: &str, query: &crate::query::Query) -> Option
         // GET of a name with `watch` is a watch of that one object.
         info.verb = "watch".into();
     }
+    if matches!(info.verb.as_str(), "list" | "watch" | "deletecollection") {
+        info.selectors = selectors(query);
+    }
     Some(info)
+}
+
+/// The selectors of a request. One that cannot be read narrows nothing; the endpoint refuses it.
+fn selectors(query: &crate::query::Query) -> Selectors {
+    let given = |name| query.get(name).filter(|text| !text.is_empty());
+    let fields = given("fieldSelector").and_then(|text| fields::Selector::parse(text).ok());
+    let labels = given("labelSelector").and_then(|text| labels::Selector::parse(text).ok());
+    Selectors {
+        fields: fields.map(|selector| selector.terms().to_vec()).unwrap_or_default(),
+        labels: labels.map(|selector| selector.requirements().to_vec()).unwrap_or_default(),
+    }
 }
 
 /// The name that a field selector asks for, when it asks for exactly one.
@@ -196,6 +214,9 @@ mod tests {
         assert_eq!(of(Method::GET, "/apis/apps/v1/deployments?watch=1").verb, "watch");
         assert_eq!(of(Method::DELETE, "/apis/apps/v1/namespaces/a/deployments").verb, "deletecollection");
         assert_eq!(of(Method::GET, "/api/v1/pods?fieldSelector=metadata.name%3Dp").name, "p");
+        let narrowed =
+            of(Method::GET, "/api/v1/pods?fieldSelector=spec.nodeName%3Dn&labelSelector=a%3Db").selectors;
+        assert_eq!((&*narrowed.fields[0].field, &*narrowed.labels[0].key), ("spec.nodeName", "a"));
         assert!(!of(Method::GET, "/apis/apps/v1").is_resource);
         assert!(!of(Method::GET, "/version").is_resource);
     }

@@ -1,0 +1,110 @@
+//! What an identity may do in a control plane: `system:masters`, then one authorizer after the other until one says yes
+//! or no.
+
+use std::sync::Arc;
+
+use kplane_auth::UserInfo;
+use kplane_auth::authz::node::{self, NodePods};
+use kplane_auth::authz::{Attributes, Authorizer, Decision, PolicyRule, RbacIndex, Verdict};
+use kplane_auth::user::{MASTERS, UNAUTHENTICATED};
+use kplane_machinery::Status;
+use kplane_registry::Vcp;
+
+use crate::app::App;
+use crate::endpoints::reader::VcpReader;
+use crate::identity::Identities;
+
+/// One link of the chain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Link {
+    /// What nodes may.
+    Node,
+    /// Roles and bindings.
+    Rbac,
+}
+
+/// The chain of every virtual control plane, and of root unless a file says otherwise.
+pub const USUAL: [Link; 2] = [Link::Node, Link::Rbac];
+
+impl Identities {
+    /// What the authorizers of a control plane say, as of now. Without a control plane: of one that holds the bootstrap
+    /// policy alone.
+    pub async fn decide(
+        &self,
+        app: &App,
+        vcp: Option<&Vcp>,
+        attributes: &Attributes<'_>,
+    ) -> Result<Verdict, Status> {
+        if attributes.user.in_group(MASTERS) {
+            return Ok(Verdict::allow(""));
+        }
+        let mut reasons: Vec<String> = Vec::new();
+        for link in self.links(vcp) {
+            let verdict = match link {
+                Link::Node => match vcp {
+                    Some(vcp) if node::identity(attributes.user).is_some() => {
+                        node::authorize(attributes, &VcpReader::new(app, vcp) as &dyn NodePods).await?
+                    }
+                    _ => continue,
+                },
+                Link::Rbac => self.rbac(app, vcp, attributes.user).await?.authorize(attributes),
+            };
+            if verdict.decision != Decision::NoOpinion {
+                return Ok(verdict);
+            }
+            if !verdict.reason.is_empty() {
+                reasons.push(verdict.reason);
+            }
+        }
+        Ok(Verdict::no_opinion(reasons.join("\n")))
+    }
+
+    /// 403 unless the user may do it.
+    pub async fn require(
+        &self,
+        app: &App,
+        vcp: Option<&Arc<Vcp>>,
+        attributes: &Attributes<'_>,
+    ) -> Result<(), Status> {
+        let verdict = self.decide(app, vcp.map(|vcp| &**vcp), attributes).await?;
+        if verdict.allowed() { Ok(()) } else { Err(attributes.forbidden(&verdict.reason)) }
+    }
+
+    /// The rules of a user in a namespace, and what could not be told: for a `SelfSubjectRulesReview`.
+    pub async fn rules_for(
+        &self,
+        app: &App,
+        vcp: &Vcp,
+        user: &UserInfo,
+        namespace: &str,
+    ) -> Result<(Vec<PolicyRule>, Vec<String>), Status> {
+        let (mut rules, mut errors) = (Vec::new(), Vec::new());
+        for link in self.links(Some(vcp)) {
+            match link {
+                Link::Node if node::identity(user).is_some() => {
+                    errors.push("node authorizer does not support user rule resolution".to_owned());
+                }
+                Link::Rbac => {
+                    let rbac = self.rbac(app, Some(vcp), user).await?;
+                    let (found, missing) = Authorizer::new(&rbac).rules_for(user, namespace);
+                    rules.extend(found);
+                    errors.extend(missing);
+                }
+                Link::Node => {}
+            }
+        }
+        Ok((rules, errors))
+    }
+
+    fn links(&self, _vcp: Option<&Vcp>) -> &[Link] {
+        &USUAL
+    }
+
+    /// RBAC as it stands. For somebody nobody knows nothing is loaded.
+    async fn rbac(&self, app: &App, vcp: Option<&Vcp>, user: &UserInfo) -> Result<Arc<RbacIndex>, Status> {
+        match vcp {
+            Some(vcp) if !user.in_group(UNAUTHENTICATED) => self.policies().index_of(app, vcp).await,
+            vcp => self.policies().index_for_stranger(app, vcp).await,
+        }
+    }
+}
