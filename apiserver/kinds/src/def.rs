@@ -31,6 +31,8 @@ impl Verbs {
     pub const ALL: Verbs = Verbs(0xff);
     /// Reviews: created, answered and not stored.
     pub const CREATE_ONLY: Verbs = Verbs::CREATE;
+    /// What a kind has whose definition is being deleted.
+    pub const NO_CREATE: Verbs = Verbs(Verbs::ALL.0 & !Verbs::CREATE.0);
     /// What a `status` subresource has.
     pub const GET_PATCH_UPDATE: Verbs = Verbs(Verbs::GET.0 | Verbs::PATCH.0 | Verbs::UPDATE.0);
 }

@@ -88,6 +88,7 @@ impl Core {
     pub fn forget(&self) {
         let reason = Error::Expired { requested: 0, oldest: self.progress.revision() };
         self.sets.end_all(&reason);
+        self.trackers.missed();
         self.across.end(&reason);
     }
 
@@ -110,6 +111,7 @@ impl Core {
                             None => changes.push((set, vec![change])),
                         }
                     }
+                    self.trackers.changed(id, tail, rel);
                     self.across.announce(&self.directory, id, tail, rel, event, revision);
                 }
                 Some(Parsed::Pin(id)) => self.take_in_pin(id, event),
@@ -145,6 +147,10 @@ impl Core {
                 }
             },
         };
+        match reason {
+            Error::VcpGone => self.trackers.gone(id),
+            _ => self.trackers.moved(id),
+        }
         // Of one that is new nothing can be hot.
         if old.is_some() {
             self.sets.end_vcp(id, &reason);

@@ -14,8 +14,9 @@ use crate::hot::Limits;
 use crate::keys::Keyspace;
 use crate::layer_set::Layers;
 use crate::sets::{Sets, sweep_period};
+use crate::track::{Tracker, Trackers};
 use crate::vcp::{Directory, Pin};
-use crate::{Error, Vcp, VcpId, VcpState, compaction, feed};
+use crate::{Error, ResourceKey, Vcp, VcpId, VcpState, compaction, feed};
 
 /// The format of the data, as the marker in the store has it.
 const FORMAT: u64 = 1;
@@ -86,6 +87,7 @@ pub(crate) struct Core {
     pub layers: Layers,
     pub sets: Sets,
     pub across: Across,
+    pub trackers: Trackers,
     pub progress: Progress,
     /// As it was when the registry was opened.
     pub root: Arc<Vcp>,
@@ -144,6 +146,7 @@ impl Registry {
             layers,
             sets: Sets::default(),
             across: Across::new(limits.watch_buffer),
+            trackers: Trackers::default(),
             progress,
             root,
             compacted: AtomicU64::new(0),
@@ -176,6 +179,11 @@ impl Registry {
     /// The store's revision, read after this call began.
     pub async fn current_revision(&self) -> Result<u64, Error> {
         self.core.progress.fresh().await
+    }
+
+    /// Tells from now on which objects of a resource of cluster scope change.
+    pub fn track(&self, resource: &ResourceKey) -> Arc<Tracker> {
+        self.core.trackers.add(resource)
     }
 
     /// The store beneath, for what concerns it alone.

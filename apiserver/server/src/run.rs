@@ -119,9 +119,9 @@ pub async fn start(options: Options, shutdown: CancellationToken) -> anyhow::Res
     let identities =
         Identities::new(&pki, options.token_auth_file.as_deref(), options.anonymous_auth, &url).await?;
     let app = Arc::new(App {
+        definitions: custom::Definitions::new(&registry),
         registry,
         admission: kplane_admission::Chain::default(),
-        definitions: custom::Definitions::default(),
         identities,
         audit: match &options.audit_log_path {
             Some(path) => Some(Arc::new(

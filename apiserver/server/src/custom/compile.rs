@@ -94,7 +94,7 @@ pub fn compile(crd: &Value) -> Result<ResourceDef, Status> {
         scope: if spec["scope"] == "Namespaced" { Scope::Namespaced } else { Scope::Cluster },
         versions,
         storage_version,
-        verbs: Verbs::ALL,
+        verbs: if condition(crd, "Terminating") == Some("True") { Verbs::NO_CREATE } else { Verbs::ALL },
         subresources,
         time_to_live: None,
         strategy: Arc::new(CustomStrategy::new(spec, rules)?),

@@ -3,33 +3,45 @@
 //!
 //! One loop over all control planes; it holds nothing for those where nothing changes.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt;
 use kplane_machinery::{Status, object};
 use kplane_registry::{
-    AcrossEvent, AcrossRequest, EventKind, ListRequest, ObjectKey, ResourceKey, Stored, Vcp,
+    AcrossEvent, AcrossRequest, EventKind, ListRequest, ObjectKey, ResourceKey, Stored, Vcp, VcpId,
 };
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
 use super::compile::condition;
+use super::names::{approval, judge};
 use super::{compile, resource_key};
 use crate::app::App;
 use crate::endpoints::cx::{Cx, Resource};
 use crate::endpoints::delete::{self, DeleteOptions};
 use crate::endpoints::managed::Tracking;
 use crate::endpoints::write::{self, Change, Preconditions};
-use crate::endpoints::{failures, objects, system};
+use crate::endpoints::{failures, system};
 
 const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
 /// How long to wait before the loop begins again after a failure.
 const BACKOFF: Duration = Duration::from_secs(1);
+const BACKOFF_MOST: Duration = Duration::from_secs(5);
+/// As many definitions are deleted at once.
+const DELETIONS: usize = 8;
+/// How often unused kinds are looked for.
+const SWEEP: Duration = Duration::from_secs(30);
+/// How many objects of a kind that goes are deleted at once.
+const INSTANCES: usize = 500;
+const CONFORMANT: &str = "KubernetesAPIApprovalPolicyConformant";
 
 /// Runs until the server ends.
 pub async fn run(app: Arc<App>) {
+    let deletions = Deletions::new();
     while !app.shutdown.is_cancelled() {
-        if let Err(status) = follow(&app).await {
+        if let Err(status) = follow(&app, &deletions).await {
             tracing::warn!(%status, "the definitions of custom resources could not be followed; trying again");
         }
         tokio::select! {
@@ -40,13 +52,13 @@ pub async fn run(app: Arc<App>) {
 }
 
 /// Every definition that is there, then every change.
-async fn follow(app: &Arc<App>) -> Result<(), Status> {
+async fn follow(app: &Arc<App>, deletions: &Arc<Deletions>) -> Result<(), Status> {
     let key = resource_key();
     let mut request = AcrossRequest::default();
     let revision = loop {
         let page = app.registry.list_all(Some(&key), request.clone()).await.map_err(failures::store)?;
         for item in &page.items {
-            settle(app, &item.vcp, &item.object).await;
+            settle(app, deletions, &item.vcp, &item.object).await;
         }
         match page.next {
             Some(next) => {
@@ -58,63 +70,117 @@ async fn follow(app: &Arc<App>) -> Result<(), Status> {
     };
     let changes = app.registry.watch_all(Some(&key), Some(revision)).await.map_err(failures::store)?;
     futures::pin_mut!(changes);
+    let mut sweep = tokio::time::interval(SWEEP);
     loop {
         let change = tokio::select! {
             () = app.shutdown.cancelled() => return Ok(()),
+            _ = sweep.tick() => {
+                app.definitions.sweep();
+                continue;
+            }
             change = changes.next() => match change {
                 Some(change) => change.map_err(failures::store)?,
                 None => return Ok(()),
             },
         };
-        if let AcrossEvent::Event { kind: EventKind::Added | EventKind::Modified, vcp, object, .. } = change {
-            settle(app, &vcp, &object).await;
+        if let AcrossEvent::Event { kind, vcp, object, .. } = change {
+            if kind != EventKind::Deleted {
+                settle(app, deletions, &vcp, &object).await;
+            }
+            if kind != EventKind::Added {
+                settle_others(app, &vcp, &object).await;
+            }
         }
     }
 }
 
-/// Brings one definition to where it should be; a failure is told and tried again at the next change.
-async fn settle(app: &Arc<App>, vcp: &Arc<Vcp>, stored: &Stored) {
+/// Brings one definition to where it should be; a failure is told and tried again.
+async fn settle(app: &Arc<App>, deletions: &Arc<Deletions>, vcp: &Arc<Vcp>, stored: &Stored) {
     let Ok(crd) = stored.to_value() else { return };
-    let result = if crd["metadata"].get("deletionTimestamp").is_some() {
-        clean_up(app, vcp, &crd).await
-    } else if needs_settling(&crd) {
-        establish(app, vcp, object::name(&crd)).await
-    } else {
-        Ok(())
-    };
-    if let Err(status) = result
+    let name = object::name(&crd);
+    if crd["metadata"].get("deletionTimestamp").is_some() {
+        return deletions.begin(app, vcp, name);
+    }
+    if !needs_settling(&crd) {
+        return;
+    }
+    if let Err(status) = establish(app, vcp, name).await
         && status.code != 404
     {
-        tracing::warn!(vcp = %vcp.name, name = stored.name(), %status, "a definition could not be settled; trying again");
-        let (app, vcp, stored) = (app.clone(), vcp.clone(), stored.clone());
-        // Boxed: a retry contains the next.
-        tokio::spawn(Box::pin(async move {
-            tokio::time::sleep(BACKOFF).await;
-            let key = ObjectKey { resource: resource_key(), namespace: None, name: stored.name().into() };
-            if let Ok(Some(now)) = app.registry.get(&vcp, &key).await {
-                settle_again(&app, &vcp, &now).await;
+        tracing::warn!(vcp = %vcp.name, name, %status, "a definition could not be settled; trying again");
+        let (app, vcp, name) = (app.clone(), vcp.clone(), name.to_owned());
+        tokio::spawn(async move {
+            let mut wait = BACKOFF;
+            loop {
+                tokio::select! {
+                    () = app.shutdown.cancelled() => return,
+                    () = tokio::time::sleep(wait) => {}
+                }
+                match establish(&app, &vcp, &name).await {
+                    Err(status) if status.code != 404 => wait = (wait * 2).min(BACKOFF_MOST),
+                    _ => return,
+                }
             }
-        }));
+        });
     }
 }
 
-fn settle_again<'a>(
-    app: &'a Arc<App>,
-    vcp: &'a Arc<Vcp>,
-    stored: &'a Stored,
-) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
-    Box::pin(settle(app, vcp, stored))
+/// The definitions that are being deleted, each by one task, a few at a time: one with many objects keeps nobody else's
+/// waiting.
+struct Deletions {
+    running: Mutex<HashSet<(VcpId, Arc<str>)>>,
+    permits: Semaphore,
+}
+
+impl Deletions {
+    fn new() -> Arc<Self> {
+        Arc::new(Self { running: Mutex::default(), permits: Semaphore::new(DELETIONS) })
+    }
+
+    fn running(&self) -> MutexGuard<'_, HashSet<(VcpId, Arc<str>)>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn begin(self: &Arc<Self>, app: &Arc<App>, vcp: &Arc<Vcp>, name: &str) {
+        let id = (vcp.id, Arc::<str>::from(name));
+        if !self.running().insert(id.clone()) {
+            return;
+        }
+        let (deletions, app, vcp) = (self.clone(), app.clone(), vcp.clone());
+        tokio::spawn(async move {
+            let mut wait = BACKOFF;
+            while let Err(status) = deletions.step(&app, &vcp, &id.1).await {
+                if status.code == 404 {
+                    break;
+                }
+                tracing::debug!(vcp = %vcp.name, name = %id.1, %status, "a definition cannot go yet");
+                tokio::select! {
+                    () = app.shutdown.cancelled() => break,
+                    () = tokio::time::sleep(wait) => {}
+                }
+                wait = (wait * 2).min(BACKOFF_MOST);
+            }
+            deletions.running().remove(&id);
+        });
+    }
+
+    async fn step(&self, app: &Arc<App>, vcp: &Arc<Vcp>, name: &str) -> Result<(), Status> {
+        let _permit = self.permits.acquire().await.map_err(Status::internal)?;
+        let key = ObjectKey { resource: resource_key(), namespace: None, name: name.into() };
+        match app.registry.get(vcp, &key).await.map_err(failures::store)? {
+            Some(stored) => clean_up(app, vcp, &stored.to_value().map_err(Status::internal)?).await,
+            None => Ok(()),
+        }
+    }
 }
 
 fn needs_settling(crd: &Value) -> bool {
+    let approved = approval(crd).map(|(status, reason, _)| (status, reason));
+    let known = find(crd, CONFORMANT).map(|c| (c["status"].as_str(), c["reason"].as_str()));
     condition(crd, "NamesAccepted") != Some("True")
         || condition(crd, "Established") != Some("True")
-        || crd["status"]["acceptedNames"] != accepted(crd)
-}
-
-/// The names a definition asks for.
-fn accepted(crd: &Value) -> Value {
-    crd["spec"]["names"].clone()
+        || crd["status"]["acceptedNames"] != crd["spec"]["names"]
+        || known != approved.map(|(status, reason)| (Some(status), Some(reason)))
 }
 
 /// The resource of definitions, and a request of the server's own for one of them.
@@ -131,12 +197,13 @@ pub fn system_request(app: &Arc<App>, vcp: &Arc<Vcp>, name: &str) -> Result<(Cx,
 /// `EstablishingController`).
 pub async fn establish(app: &Arc<App>, vcp: &Arc<Vcp>, name: &str) -> Result<(), Status> {
     let (cx, resource) = system_request(app, vcp, name)?;
-    let page =
-        app.registry.list(vcp, &resource_key(), ListRequest::default()).await.map_err(failures::store)?;
-    let mut others = Vec::new();
-    for stored in page.items.iter().filter(|stored| stored.name() != name) {
-        others.push(stored.to_value().map_err(Status::internal)?);
-    }
+    // Those of its group; read before the definition itself, so that of two that want one name at once, one sees the other.
+    let key = ObjectKey { resource: resource_key(), namespace: None, name: name.into() };
+    let Some(stored) = app.registry.get(vcp, &key).await.map_err(failures::store)? else { return Ok(()) };
+    let group =
+        stored.to_value().map_err(Status::internal)?["spec"]["group"].as_str().unwrap_or("").to_owned();
+    let facts = app.definitions.of_group(&app.registry, vcp, &group).await?;
+    let others = || facts.iter().map(|fact| &**fact).filter(|fact| *fact.name != *name);
     let change = Change {
         name,
         subresource: Some("status"),
@@ -147,22 +214,26 @@ pub async fn establish(app: &Arc<App>, vcp: &Arc<Vcp>, name: &str) -> Result<(),
     };
     write::update(&cx, &resource, change, |old| {
         let mut crd = old.cloned().ok_or_else(|| Status::not_found(&resource.group_resource(), name))?;
-        let conflict = names_taken(&crd, &others);
+        let verdict = judge(&crd, others())?;
         let now = system::now();
-        if conflict.is_none() {
-            crd["status"]["acceptedNames"] = accepted(&crd);
+        if let Some(status) = crd["status"].as_object_mut() {
+            status.insert("acceptedNames".into(), verdict.accepted);
         }
-        let (status, reason, message) = match &conflict {
-            None => ("True", "NoConflicts", "no conflicts found".to_owned()),
-            Some((reason, message)) => ("False", *reason, message.clone()),
-        };
-        set(&mut crd, "NamesAccepted", status, reason, &message, &now);
-        if conflict.is_none() {
-            let message = "the initial names have been accepted";
-            set(&mut crd, "Established", "True", "InitialNamesAccepted", message, &now);
-        } else if condition(&crd, "Established").is_none() {
-            let message = "not all names are accepted";
-            set(&mut crd, "Established", "False", "NotAccepted", message, &now);
+        match &verdict.conflict {
+            None => set(&mut crd, "NamesAccepted", "True", "NoConflicts", "no conflicts found", &now),
+            Some((reason, message)) => set(&mut crd, "NamesAccepted", "False", reason, message, &now),
+        }
+        // Once established it stays so: only new names may be refused.
+        if condition(&crd, "Established") != Some("True") {
+            if verdict.conflict.is_none() {
+                let message = "the initial names have been accepted";
+                set(&mut crd, "Established", "True", "InitialNamesAccepted", message, &now);
+            } else {
+                set(&mut crd, "Established", "False", "NotAccepted", "not all names are accepted", &now);
+            }
+        }
+        if let Some((status, reason, message)) = approval(&crd) {
+            set(&mut crd, CONFORMANT, status, reason, &message, &now);
         }
         Ok(crd)
     })
@@ -184,13 +255,14 @@ pub async fn created(cx: &Cx, resource: &Resource, object: &Value) {
     }
 }
 
+fn find<'a>(crd: &'a Value, name: &str) -> Option<&'a Value> {
+    crd["status"]["conditions"].as_array()?.iter().find(|c| c["type"] == name)
+}
+
 /// Sets a condition; one that stays what it was keeps its time.
 fn set(crd: &mut Value, name: &str, status: &str, reason: &str, message: &str, now: &str) {
-    let since = crd["status"]["conditions"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .find(|c| c["type"] == name && c["status"] == status)
+    let since = find(crd, name)
+        .filter(|c| c["status"] == status)
         .and_then(|c| c["lastTransitionTime"].as_str())
         .unwrap_or(now)
         .to_owned();
@@ -200,55 +272,20 @@ fn set(crd: &mut Value, name: &str, status: &str, reason: &str, message: &str, n
     system::set_condition(crd, condition);
 }
 
-/// The first of a definition's names that another of its group has: a reason and a message.
-fn names_taken(crd: &Value, others: &[Value]) -> Option<(&'static str, String)> {
-    let names = &crd["spec"]["names"];
-    let text = |names: &Value, field: &str| names[field].as_str().unwrap_or("").to_owned();
-    let same_group = || others.iter().filter(|other| other["spec"]["group"] == crd["spec"]["group"]);
-    let resources = |other: &Value| -> Vec<String> {
-        let accepted = &other["status"]["acceptedNames"];
-        let mut all = vec![text(accepted, "plural"), text(accepted, "singular")];
-        all.extend(
-            accepted["shortNames"]
-                .as_array()
-                .into_iter()
-                .flatten()
-                .filter_map(Value::as_str)
-                .map(str::to_owned),
-        );
-        all
+/// When a definition goes or lets go of names, those of its group that wait for names may have them.
+async fn settle_others(app: &Arc<App>, vcp: &Arc<Vcp>, stored: &Stored) {
+    let Ok(crd) = stored.to_value() else { return };
+    let group = crd["spec"]["group"].as_str().unwrap_or("");
+    let waiting = match app.definitions.of_group(&app.registry, vcp, group).await {
+        Ok(facts) => facts,
+        Err(status) if status.code == 404 => return,
+        Err(status) => return tracing::warn!(vcp = %vcp.name, %status, "definitions could not be read"),
     };
-    let taken: Vec<String> = same_group().flat_map(resources).filter(|n| !n.is_empty()).collect();
-    let kinds: Vec<String> = same_group()
-        .flat_map(|other| {
-            let accepted = &other["status"]["acceptedNames"];
-            [text(accepted, "kind"), text(accepted, "listKind")]
-        })
-        .filter(|n| !n.is_empty())
-        .collect();
-    let in_use = |name: &String| format!("{name:?} is already in use");
-    let plural = text(names, "plural");
-    if taken.contains(&plural) {
-        return Some(("PluralConflict", in_use(&plural)));
-    }
-    let singular = text(names, "singular");
-    if taken.contains(&singular) {
-        return Some(("SingularConflict", in_use(&singular)));
-    }
-    for short in names["shortNames"].as_array().into_iter().flatten().filter_map(Value::as_str) {
-        if taken.iter().any(|t| t == short) {
-            return Some(("ShortNamesConflict", in_use(&short.to_owned())));
+    for fact in waiting.iter().filter(|fact| !fact.settled && *fact.name != *stored.name()) {
+        if let Err(status) = establish(app, vcp, &fact.name).await {
+            tracing::warn!(vcp = %vcp.name, name = %fact.name, %status, "a definition could not be settled");
         }
     }
-    let kind = text(names, "kind");
-    if kinds.contains(&kind) {
-        return Some(("KindConflict", in_use(&kind)));
-    }
-    let list_kind = text(names, "listKind");
-    if kinds.contains(&list_kind) {
-        return Some(("ListKindConflict", in_use(&list_kind)));
-    }
-    None
 }
 
 /// Deletes the objects of a definition that is being deleted, then lets it go (`CRDFinalizer`).
@@ -260,26 +297,12 @@ async fn clean_up(app: &Arc<App>, vcp: &Arc<Vcp>, crd: &Value) -> Result<(), Sta
     let name = object::name(crd).to_owned();
     // A kind that was never established has no objects.
     if super::is_established(crd) {
-        let def = Arc::new(compile(crd)?);
-        let resource = Resource { version: def.storage_version.clone(), def };
-        let key = ResourceKey::new(resource.def.group.clone(), resource.def.plural.clone());
-        let page = app.registry.list(vcp, &key, ListRequest::default()).await.map_err(failures::store)?;
-        let mut held = 0;
-        for stored in &page.items {
-            let namespace = stored.namespace().unwrap_or("").to_owned();
-            let instance = objects::decode_storage(&resource, stored)?;
-            let cx = Cx::system(app, vcp, &namespace, object::name(&instance));
-            let options = DeleteOptions::default();
-            match delete::delete_object(&cx, &resource, stored.name(), &namespace, &options).await {
-                Ok(deleted) if deleted.gone => {}
-                Ok(_) => held += 1,
-                Err(status) if status.code == 404 => {}
-                Err(status) => return Err(status),
-            }
-        }
+        let held = delete_instances(app, vcp, crd).await?;
         if held > 0 {
+            terminating(app, vcp, &name, &IN_PROGRESS).await?;
             return Err(Status::unavailable(format!("{held} instances still have finalizers")));
         }
+        terminating(app, vcp, &name, &COMPLETED).await?;
     }
     let (cx, resource) = system_request(app, vcp, &name)?;
     let change = Change {
@@ -304,4 +327,55 @@ async fn clean_up(app: &Arc<App>, vcp: &Arc<Vcp>, crd: &Value) -> Result<(), Sta
     })
     .await
     .map(|_| ())
+}
+
+/// What is said of a deletion: the status, reason and message of `Terminating`.
+type Stage = (&'static str, &'static str, &'static str);
+const IN_PROGRESS: Stage = ("True", "InstanceDeletionInProgress", "CustomResource deletion is in progress");
+const COMPLETED: Stage = ("False", "InstanceDeletionCompleted", "removed all instances");
+
+async fn terminating(app: &Arc<App>, vcp: &Arc<Vcp>, name: &str, stage: &Stage) -> Result<(), Status> {
+    let (cx, resource) = system_request(app, vcp, name)?;
+    let change = Change {
+        name,
+        subresource: Some("status"),
+        create: false,
+        preconditions: Preconditions::default(),
+        tracking: Tracking::update("kube-apiserver", Some("status")),
+        operation: kplane_admission::Operation::Update,
+    };
+    write::update(&cx, &resource, change, |old| {
+        let mut crd = old.cloned().ok_or_else(|| Status::not_found(&resource.group_resource(), name))?;
+        set(&mut crd, "Terminating", stage.0, stage.1, stage.2, &system::now());
+        Ok(crd)
+    })
+    .await
+    .map(|_| ())
+}
+
+/// Deletes the objects of a kind, a page at a time, and counts those that something holds.
+async fn delete_instances(app: &Arc<App>, vcp: &Arc<Vcp>, crd: &Value) -> Result<usize, Status> {
+    let def = Arc::new(compile(crd)?);
+    let resource = Resource { version: def.storage_version.clone(), def };
+    let key = ResourceKey::new(resource.def.group.clone(), resource.def.plural.clone());
+    let mut request = ListRequest { limit: Some(INSTANCES), ..ListRequest::default() };
+    let mut held = 0;
+    loop {
+        let page = app.registry.list(vcp, &key, request.clone()).await.map_err(failures::store)?;
+        for stored in &page.items {
+            let namespace = stored.namespace().unwrap_or("").to_owned();
+            let cx = Cx::system(app, vcp, &namespace, stored.name());
+            let options = DeleteOptions::default();
+            match delete::delete_object(&cx, &resource, stored.name(), &namespace, &options).await {
+                Ok(deleted) if deleted.gone => {}
+                Ok(_) => held += 1,
+                Err(status) if status.code == 404 => {}
+                Err(status) => return Err(status),
+            }
+        }
+        match page.next {
+            Some(next) => request.after = Some(next),
+            None => return Ok(held),
+        }
+    }
 }

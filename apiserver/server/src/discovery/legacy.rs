@@ -91,8 +91,10 @@ pub(super) fn verbs_of(def: &ResourceDef) -> Value {
     if !def.custom {
         return verbs(def.verbs);
     }
-    let has: Vec<_> = def.verbs.names().collect();
-    CUSTOM.iter().filter(|verb| has.contains(verb)).copied().collect::<Vec<_>>().into()
+    // Of a kind that is going only what leads there is published, though its objects may still be changed.
+    let going = !def.verbs.contains(Verbs::CREATE);
+    let shown = |verb: &&&str| !going || !matches!(**verb, "create" | "patch" | "update");
+    CUSTOM.iter().filter(shown).copied().collect::<Vec<_>>().into()
 }
 
 pub(super) fn verbs(verbs: Verbs) -> Value {

@@ -14,7 +14,11 @@ use crate::body::{self, Answer};
 /// Answers a creation.
 pub async fn create(cx: &Cx, resource: &Resource, bytes: Bytes) -> Result<Answer, Status> {
     if !resource.def.verbs.contains(Verbs::CREATE) {
-        return Err(body::method_not_allowed());
+        let mut refused = body::method_not_allowed();
+        if resource.def.custom {
+            refused.message = "create not allowed while custom resource definition is terminating".into();
+        }
+        return Err(refused);
     }
     let validation = decode::write_options(cx, "CreateOptions")?;
     let mut object = decode::object(cx, &bytes, &Expected::of(resource)?, validation)?;
