@@ -23,6 +23,8 @@ pub struct App {
     pub registry: Registry,
     /// Who may decide of writes.
     pub admission: kplane_admission::Chain,
+    /// Calls out of the server.
+    pub egress: kplane_egress::Egress,
     /// Kinds that control planes defined for themselves.
     pub definitions: Definitions,
     /// Who is who, and may do what.

@@ -17,6 +17,7 @@ mod compress;
 pub mod custom;
 pub mod discovery;
 mod dispatch;
+mod egress;
 pub mod endpoints;
 pub mod filters;
 mod health;

@@ -106,4 +106,14 @@ pub struct Options {
     /// The address that `default/kubernetes` has in every control plane.
     #[arg(long, value_name = "ADDRESS", default_value = "10.96.0.1")]
     pub kubernetes_service_address: IpAddr,
+
+    /// Ranges of addresses that calls directed by control planes (webhooks, aggregated APIs) must not reach: the pod,
+    /// service and node ranges of the host cluster. Loopback, link-local and the like are denied anyway.
+    #[arg(long, value_name = "RANGES", value_delimiter = ',')]
+    pub egress_denied_cidrs: Vec<String>,
+
+    /// Ranges of addresses that such calls may reach in spite of that. The class of a control plane, or its
+    /// VirtualCluster, allows more for one (spec.egress.allowedCIDRs).
+    #[arg(long, value_name = "RANGES", value_delimiter = ',')]
+    pub egress_allowed_cidrs: Vec<String>,
 }

@@ -122,6 +122,7 @@ pub async fn start(options: Options, shutdown: CancellationToken) -> anyhow::Res
         definitions: custom::Definitions::new(&registry),
         registry,
         admission: kplane_admission::Chain::default(),
+        egress: kplane_egress::Egress::new(crate::egress::policy(&options, address)?),
         identities,
         audit: match &options.audit_log_path {
             Some(path) => Some(Arc::new(

@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::CustomResource;
 use serde::{Deserialize, Serialize};
 
-use crate::v1alpha1::DeletionPolicy;
+use crate::v1alpha1::{DeletionPolicy, Egress};
 
 /// The API group.
 pub const GROUP: &str = "tenancy.kplane.dev";
@@ -49,6 +49,10 @@ pub struct VirtualClusterSpec {
     /// The layers this control plane starts from, by content hash, the lowest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub layers: Vec<String>,
+
+    /// What calls that this control plane directs, such as webhooks, may reach besides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub egress: Option<Egress>,
 }
 
 /// The object that declared a virtual control plane.

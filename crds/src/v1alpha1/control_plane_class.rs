@@ -57,6 +57,20 @@ pub struct ControlPlaneClassSpec {
     /// A gateway before the API server. It does nothing yet, and a condition says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gateway: Option<ClassGateway>,
+
+    /// What calls that a control plane of this class directs, such as webhooks and aggregated APIs, may reach besides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub egress: Option<Egress>,
+}
+
+/// What the calls that a control plane directs may reach.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Egress {
+    /// Ranges of addresses that may be reached although they are denied otherwise: loopback and link-local addresses,
+    /// those of the API server's machine, and what the plane denies. The API server itself stays out of reach.
+    #[schemars(length(max = 64), inner(length(min = 1, max = 64)), extend("x-kubernetes-list-type" = "set"))]
+    #[serde(rename = "allowedCIDRs", default, skip_serializing_if = "Vec::is_empty")]
+    pub allowed_cidrs: Vec<String>,
 }
 
 /// The credentials that a control plane gets.

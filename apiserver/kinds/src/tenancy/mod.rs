@@ -83,8 +83,19 @@ pub fn virtual_cluster_schema() -> Schema {
         "The layers this control plane starts from, by content hash, the lowest first.",
     );
     layers.list_type = ListType::Atomic;
+    let mut allowed = property(
+        "allowedCIDRs",
+        list_of(scalar(SchemaType::String)),
+        "Ranges of addresses that may be reached although they are denied otherwise.",
+    );
+    allowed.list_type = ListType::Set;
     let spec = object(
         vec![
+            property(
+                "egress",
+                object(vec![allowed], &[]),
+                "What calls that this control plane directs, such as webhooks, may reach besides.",
+            ),
             property("owner", owner, "The object that declared this control plane, if one did."),
             policy,
             property(

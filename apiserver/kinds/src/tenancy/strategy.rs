@@ -31,6 +31,21 @@ fn set_phase(object: &mut Value, phase: &str) {
     }
 }
 
+/// A range that cannot be read would allow nothing, and say so nowhere.
+fn ranges_of_addresses(object: &Value) -> ErrorList {
+    let mut errors = Vec::new();
+    let path = Path::new("spec").child("egress").child("allowedCIDRs");
+    let ranges = object["spec"]["egress"]["allowedCIDRs"].as_array();
+    for (at, range) in ranges.into_iter().flatten().enumerate() {
+        let text = range.as_str().unwrap_or("");
+        if crate::check::parse_cidr(text).is_none() && text.parse::<std::net::IpAddr>().is_err() {
+            let why = "must be a range of addresses, such as 10.0.0.0/8, or one address";
+            errors.push(FieldError::invalid_str(&path.index(at), text, why));
+        }
+    }
+    errors
+}
+
 impl Strategy for VirtualClusters {
     fn default(&self, _version: &str, object: &mut Value) {
         if let Some(fields) = object.as_object_mut() {
@@ -63,7 +78,7 @@ impl Strategy for VirtualClusters {
             let path = Path::new("metadata").child("name");
             return vec![FieldError::invalid_str(&path, name, "this name is reserved")];
         }
-        Vec::new()
+        ranges_of_addresses(object)
     }
 
     fn validate_update(&self, _cx: &Context<'_>, object: &Value, old: &Value) -> ErrorList {
@@ -76,7 +91,7 @@ impl Strategy for VirtualClusters {
             let why = "belongs to another object; detach it first";
             return vec![FieldError::invalid_str(&path.child("uid"), &now, why)];
         }
-        Vec::new()
+        ranges_of_addresses(object)
     }
 
     fn generation(&self, _cx: &Context<'_>, object: &Value, old: &Value) -> Option<bool> {

@@ -74,6 +74,10 @@ fn record(control_plane: &ControlPlane, valid: &Valid) -> Option<VirtualCluster>
     };
     record.spec.owner = Some(owner);
     record.spec.deletion_policy = Some(valid.deletion_policy);
+    // What a class granted ends with it; without one, what an administrator wrote into the record holds.
+    if valid.class_name.is_some() || record.spec.class_name.is_some() {
+        record.spec.egress.clone_from(&valid.egress);
+    }
     record.spec.class_name.clone_from(&valid.class_name);
     if record.spec.detached == Some(true) {
         record.spec.detached = Some(false);

@@ -189,3 +189,21 @@ async fn a_class_decides_what_the_spec_leaves_open() {
         (&json!("nest"), &json!("Destroy"))
     );
 }
+
+#[tokio::test]
+async fn what_a_class_lets_be_reached_is_written_into_the_record_and_ends_with_it() {
+    const CLASS: &str = "/apis/controlplane.kplane.dev/v1alpha1/controlplaneclasses/barn";
+    let class = |egress: Value| {
+        json!({
+            "apiVersion": "controlplane.kplane.dev/v1alpha1", "kind": "ControlPlaneClass",
+            "metadata": { "name": "barn" }, "spec": egress,
+        })
+    };
+    let barn = Barn::new(json!({ "classRef": { "name": "barn" } }));
+    barn.api.put(CLASS, class(json!({ "egress": { "allowedCIDRs": ["10.0.0.0/8"] } })));
+    barn.reconcile().await;
+    assert_eq!(barn.api.get(RECORD).unwrap()["spec"]["egress"]["allowedCIDRs"], json!(["10.0.0.0/8"]));
+    barn.api.put(CLASS, class(json!({})));
+    barn.reconcile().await;
+    assert_eq!(barn.api.get(RECORD).unwrap()["spec"].get("egress"), None);
+}

@@ -3,7 +3,7 @@
 use kplane_crds::conditions::{ACCEPTED, ENDPOINT_READY, READY, reason};
 use kplane_crds::is_cluster_path;
 use kplane_crds::tenancy::VirtualCluster;
-use kplane_crds::v1alpha1::{ControlPlane, ControlPlaneClass, ControlPlaneMode, DeletionPolicy};
+use kplane_crds::v1alpha1::{ControlPlane, ControlPlaneClass, ControlPlaneMode, DeletionPolicy, Egress};
 use kube::ResourceExt;
 
 use super::dereference::{AtServer, Found, Reference};
@@ -64,6 +64,8 @@ pub struct Valid {
     pub deletion_policy: DeletionPolicy,
     /// The class.
     pub class_name: Option<String>,
+    /// What its calls may reach besides, by its class.
+    pub egress: Option<Egress>,
     /// The ClusterRole of the kubeconfig.
     pub role: String,
     /// What to do about the record.
@@ -151,6 +153,7 @@ pub fn validate(control_plane: &ControlPlane, found: Found) -> Result<Valid, Ref
         cluster_path: cluster_path.to_owned(),
         deletion_policy: deletion_policy(control_plane, class),
         class_name: class.map(ResourceExt::name_any),
+        egress: class.and_then(|class| class.spec.egress.clone()),
         role: role(class),
         claim,
         endpoint,
