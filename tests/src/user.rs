@@ -1,6 +1,6 @@
 //! A user at a machine of their own: a home, a kubeconfig, the plugins.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
@@ -11,6 +11,7 @@ use crate::{Kubectl, Output, free_port, program, signal};
 pub struct User {
     home: TempDir,
     port: u16,
+    environment: Vec<(String, String)>,
 }
 
 impl Default for User {
@@ -26,7 +27,7 @@ impl User {
     /// If there is no folder for them.
     pub fn new() -> Self {
         let home = tempfile::Builder::new().prefix("kplane-home-").tempdir().expect("a home");
-        Self { home, port: free_port() }
+        Self { home, port: free_port(), environment: Vec::new() }
     }
 
     /// One with a management plane.
@@ -42,6 +43,16 @@ impl User {
     /// The port of their management plane.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Sets a variable of the environment of what they run from now on.
+    pub fn set(&mut self, name: &str, value: impl Into<String>) {
+        self.environment.push((name.to_owned(), value.into()));
+    }
+
+    /// Their home.
+    pub fn home(&self) -> &Path {
+        self.home.path()
     }
 
     /// Their kubeconfig.
@@ -76,6 +87,7 @@ impl User {
             .env("KUBECONFIG", self.kubeconfig())
             .env_remove("KPLANE_CONTEXT")
             .env_remove("KPLANE_PROVIDER")
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .output()
             .expect("the program runs");

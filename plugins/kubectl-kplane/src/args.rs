@@ -67,7 +67,9 @@ pub enum Command {
 #[command(after_help = "Examples:
   kubectl kplane up                # on port 8443, or the next free one
   kubectl kplane up --port 9443    # on this port
-  kubectl kplane up --data-dir /srv/kplane")]
+  kubectl kplane up --data-dir /srv/kplane
+  kubectl kplane up --provider kind            # in a kind cluster, made if need be
+  kubectl kplane up --provider existing --context my-cluster")]
 pub struct UpArgs {
     /// What provides the management plane: local, kind, k3s or existing. It is remembered.
     #[arg(long, value_name = "NAME")]
@@ -84,9 +86,13 @@ pub struct UpArgs {
     /// Make its context the current one. The default is to do so when no context is the current one.
     #[arg(long, value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     pub set_current: Option<bool>,
-    /// How long to wait until it is ready.
-    #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = parse_duration)]
-    pub timeout: Duration,
+    /// The archive of the server's image to load into the cluster of kind or k3s. The default is the one beside this
+    /// program.
+    #[arg(long, value_name = "FILE")]
+    pub image_archive: Option<PathBuf>,
+    /// How long to wait until it is ready; 2m for local, 10m for clusters.
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub timeout: Option<Duration>,
 }
 
 /// Arguments of `down`.

@@ -1,5 +1,7 @@
 //! From arguments to what is done.
 
+use std::time::Duration;
+
 use kplane_crds::v1alpha1::DeletionPolicy;
 use kplane_plugin_common::error::Error;
 use kplane_plugin_common::kubeconfig::MANAGEMENT_CONTEXT;
@@ -7,13 +9,13 @@ use kplane_plugin_common::planes::{
     CreateOptions, CredentialOptions, DeleteOptions, create, credentials, delete, get_credentials,
     list_contexts,
 };
-use kplane_plugin_common::providers::{DownRequest, UpRequest, local, provider};
+use kplane_plugin_common::providers::{DownRequest, ProviderName, UpRequest, local, provider};
 use kplane_plugin_common::{App, Result, completion, output};
 use serde_json::Value;
 
 use crate::args::{
-    Cli, ClusterArgs, Command, CompletionArgs, CompletionCommand, CreateCommand, DataOutput, DeleteCommand,
-    GetCommand,
+    Cli, ClusterArgs, Command, CompletionArgs, CompletionCommand, ConfigCommand, CreateCommand, DataOutput,
+    DeleteCommand, GetCommand,
 };
 use crate::{config, doctor, status};
 
@@ -28,7 +30,13 @@ pub async fn run(cli: Cli, command: &clap::Command) -> Result<()> {
                 overrides.port = args.port;
                 overrides.data_dir = args.data_dir;
             })?;
-            let request = UpRequest { set_current: args.set_current, timeout: args.timeout };
+            // A cluster has images to load and pods to start.
+            let minutes = if app.settings.provider == ProviderName::Local { 2 } else { 10 };
+            let request = UpRequest {
+                set_current: args.set_current,
+                timeout: args.timeout.unwrap_or(Duration::from_secs(60 * minutes)),
+                image_archive: args.image_archive,
+            };
             provider(app.settings.provider).up(&app, &request).await
         }
         Command::Down(args) => {
@@ -55,6 +63,10 @@ pub async fn run(cli: Cli, command: &clap::Command) -> Result<()> {
         }
         Command::GetCredentials(args) if args.name == "management" => {
             let app = App::new(global, None)?;
+            if app.settings.provider != ProviderName::Local {
+                // The cluster's own context is the credential.
+                return config::run(&app, ConfigCommand::UseContext { name: args.name }).await;
+            }
             let entry = local::administrator()?.ok_or_else(|| {
                 Error::new("kplaned is not running, so there is no management plane to get credentials of")
                     .hint("start it with `kubectl kplane up`")

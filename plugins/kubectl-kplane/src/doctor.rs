@@ -3,7 +3,7 @@
 use kplane_crds::v1alpha1::{MANAGEMENT_PLANE_NAME, ManagementPlane};
 use kplane_plugin_common::args::GlobalArgs;
 use kplane_plugin_common::kubeconfig::Merged;
-use kplane_plugin_common::providers::{ProviderName, local};
+use kplane_plugin_common::providers::{ProviderName, cluster, local};
 use kplane_plugin_common::wait::{Progress, readiness};
 use kplane_plugin_common::{App, Error, Result};
 use kube::api::Api;
@@ -24,6 +24,10 @@ pub async fn doctor(global: &GlobalArgs) -> Result<()> {
             report.add("version of kplaned", local::binary_version(&binary).map(|version| version.version));
         }
         report.add("process", process());
+    } else {
+        for check in cluster::checks(app.settings.provider, &app).await {
+            report.add(&check.what, check.found);
+        }
     }
     report.add("management plane", management(&app).await);
     match report.failed {

@@ -1,7 +1,10 @@
 //! What makes the management plane.
 
+pub mod cluster;
 pub mod local;
+mod plane;
 
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -61,6 +64,8 @@ pub struct UpRequest {
     pub set_current: Option<bool>,
     /// How long to wait for the management plane.
     pub timeout: Duration,
+    /// The archive of the image to load into a cluster; when not said, the one beside the program.
+    pub image_archive: Option<PathBuf>,
 }
 
 /// What `down` is asked for.
@@ -86,26 +91,6 @@ pub trait Provider: Send + Sync {
 pub fn provider(name: ProviderName) -> Box<dyn Provider> {
     match name {
         ProviderName::Local => Box::new(local::Local),
-        other => Box::new(Unsupported(other)),
-    }
-}
-
-/// A provider that this build has not.
-struct Unsupported(ProviderName);
-
-impl Unsupported {
-    fn error(&self) -> Error {
-        Error::new(format!("the provider {:?} is not supported by this build yet", self.0.as_str()))
-            .hint("use the local one: `kubectl kplane up --provider local`")
-    }
-}
-
-impl Provider for Unsupported {
-    fn up<'a>(&'a self, _: &'a App, _: &'a UpRequest) -> BoxFuture<'a, Result<()>> {
-        Box::pin(async { Err(self.error()) })
-    }
-
-    fn down<'a>(&'a self, _: &'a App, _: &'a DownRequest) -> BoxFuture<'a, Result<()>> {
-        Box::pin(async { Err(self.error()) })
+        other => Box::new(cluster::Cluster(other)),
     }
 }

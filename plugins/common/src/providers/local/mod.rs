@@ -1,7 +1,7 @@
 //! The provider `local`: one background process, `kplaned`, whose root is the management cluster.
 
 mod contexts;
-mod port;
+pub(super) mod port;
 mod process;
 mod up;
 

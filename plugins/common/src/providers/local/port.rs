@@ -10,7 +10,7 @@ const TRIED: u16 = 100;
 
 /// The port that was chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Choice {
+pub(in crate::providers) enum Choice {
     /// The one asked for, recorded, or free.
     As(u16),
     /// Another than the recorded one, which kubeconfigs name, since it is taken.
@@ -23,7 +23,7 @@ pub(super) enum Choice {
 }
 
 /// The one asked for, or else the one of the last time, or else the first free one from the default on.
-pub(super) fn choose(
+pub(in crate::providers) fn choose(
     asked: Option<u16>,
     recorded: Option<u16>,
     free: impl Fn(u16) -> bool,
@@ -50,7 +50,7 @@ pub(super) fn choose(
 }
 
 /// Whether nobody listens on a port of this machine.
-pub(super) fn is_free(port: u16) -> bool {
+pub(in crate::providers) fn is_free(port: u16) -> bool {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
 }
 

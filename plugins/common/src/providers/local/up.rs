@@ -2,21 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-use kplane_crds::v1alpha1::{
-    MANAGEMENT_PLANE_NAME, ManagementPlane, ManagementPlaneSpec, StoreType, Topology,
-};
+use kplane_crds::v1alpha1::{ManagementPlaneSpec, StoreType, Topology};
 use kplaned_state::Info;
 use kube::Client;
-use kube::api::{Api, Patch, PatchParams, PostParams};
-use serde_json::json;
 
 use super::port::{self, Choice};
 use super::{Status, absolute, contexts, process, read_administrator, status};
 use crate::app::{App, Management, entry_client};
-use crate::error::{Error, Result, is_unknown_kind, not_installed};
+use crate::error::{Error, Result};
 use crate::kubeconfig::{self, MANAGEMENT_CONTEXT, Section};
-use crate::providers::UpRequest;
-use crate::wait::{Progress, readiness, wait_until};
+use crate::providers::{UpRequest, plane};
 
 pub(super) async fn up(app: &App, request: &UpRequest) -> Result<()> {
     // What is broken on the user's side is told before anything is started.
@@ -47,10 +42,10 @@ pub(super) async fn up(app: &App, request: &UpRequest) -> Result<()> {
     let management = Management { client, context: MANAGEMENT_CONTEXT.into() };
 
     let step = app.printer.step("waiting for the management plane");
-    management_plane(&management, info.port, left()).await?;
+    plane::ready(&management, wanted(info.port), left()).await?;
     step.done();
     contexts::restore(app, &before.state, &management).await?;
-    remember_provider(app)?;
+    plane::remember(app, None)?;
 
     app.printer.result(&format!("management plane is ready at https://127.0.0.1:{}", info.port));
     app.printer.next("next, create a control plane:", "kubectl vcp create demo");
@@ -130,10 +125,8 @@ async fn answers(client: &Client, status: &Status, timeout: Duration) -> Result<
     }
 }
 
-/// Makes the ManagementPlane if there is none, sets its port right, and waits until it is ready.
-async fn management_plane(management: &Management, port: u16, timeout: Duration) -> Result<()> {
-    let api: Api<ManagementPlane> = Api::all(management.client.clone());
-    let end = Instant::now() + timeout;
+/// The ManagementPlane of this machine.
+fn wanted(port: u16) -> ManagementPlaneSpec {
     let mut spec =
         ManagementPlaneSpec { namespace: "kplane-system".into(), ..ManagementPlaneSpec::default() };
     spec.topology = Some(Topology::Embedded);
@@ -141,55 +134,5 @@ async fn management_plane(management: &Management, port: u16, timeout: Duration)
     spec.store.type_ = StoreType::Embedded;
     spec.exposure.host = Some("127.0.0.1".into());
     spec.exposure.port = Some(port.into());
-    let wanted = ManagementPlane::new(MANAGEMENT_PLANE_NAME, spec);
-    let object = loop {
-        match api.create(&PostParams::default(), &wanted).await {
-            Ok(object) => break object,
-            Err(kube::Error::Api(status)) if status.is_already_exists() => {
-                let object = api.get(MANAGEMENT_PLANE_NAME).await?;
-                if object.spec.exposure.port == Some(port.into()) {
-                    break object;
-                }
-                let patch = json!({ "spec": { "exposure": { "port": port } } });
-                let parameters = PatchParams::default();
-                break api.patch(MANAGEMENT_PLANE_NAME, &parameters, &Patch::Merge(patch)).await?;
-            }
-            // The controllers make the kinds when they start.
-            Err(error) if is_unknown_kind(&error) => {
-                if Instant::now() >= end {
-                    return Err(not_installed(&error));
-                }
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-            Err(error) => return Err(error.into()),
-        }
-    };
-    let left = end.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-    wait_until(
-        &api,
-        MANAGEMENT_PLANE_NAME,
-        Some(object),
-        left,
-        "the management plane to be ready",
-        |object| match object {
-            Some(object) => {
-                let conditions = object.status.as_ref().map_or(&[][..], |status| &status.conditions);
-                readiness("the management plane", conditions, object.metadata.generation)
-            }
-            None => Progress::Failed(Error::new("the management plane was deleted")),
-        },
-    )
-    .await
-}
-
-/// Remembers the provider, so that the next command need not name it.
-fn remember_provider(app: &App) -> Result<()> {
-    let mut file = app.settings.file.clone();
-    let profile = app.settings.profile.clone();
-    let provider = app.settings.provider.as_str();
-    if file.text(&profile, &["provider"])?.as_deref() == Some(provider) {
-        return Ok(());
-    }
-    file.set(&profile, &["provider"], json!(provider));
-    file.save()
+    spec
 }
