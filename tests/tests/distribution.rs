@@ -108,7 +108,14 @@ fn krew_install(name: &str, home: &Path) {
     sh(&script, home);
 }
 
+/// One test: the release is made once.
 #[test]
+fn a_release_is_installed_as_users_do() {
+    krew_installs_into_an_empty_home_and_no_network_is_needed();
+    the_install_script_checks_what_it_installs();
+    the_image_is_whole_and_runs_from_nothing();
+}
+
 fn krew_installs_into_an_empty_home_and_no_network_is_needed() {
     let home = tempfile::tempdir().expect("a home");
     krew_install("kplane", home.path());
@@ -138,7 +145,6 @@ fn krew_installs_into_an_empty_home_and_no_network_is_needed() {
     assert!(told.contains("kube-system"), "{told}");
 }
 
-#[test]
 fn the_install_script_checks_what_it_installs() {
     let home = tempfile::tempdir().expect("a home");
     let folder = copy_of_release(home.path());
@@ -175,7 +181,6 @@ fn copy_of_release(home: &Path) -> PathBuf {
     folder
 }
 
-#[test]
 fn the_image_is_whole_and_runs_from_nothing() {
     let home = TempDir::new().expect("a folder");
     let unpacked = home.path().join("image");
