@@ -19,7 +19,8 @@ fn root() -> PathBuf {
 #[track_caller]
 fn sh(script: &str, home: &Path) -> String {
     let output = Command::new("sh").args(["-euc", script]).env("HOME", home).output().expect("sh");
-    let told = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let told =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{script}\n{told}");
     told
 }
@@ -94,8 +95,10 @@ fn krew_install(name: &str, home: &Path) {
     let archive = release().join(archive);
     let sum = sh(&format!("sha256sum {}", archive.display()), home);
     assert!(sum.starts_with(platform["sha256"].as_str().expect("a checksum")), "{sum}");
-    let store = home.join(".krew/store").join(name).join(manifest["spec"]["version"].as_str().expect("a version"));
-    let from: Vec<&str> = platform["files"].as_array().expect("files").iter().filter_map(|f| f["from"].as_str()).collect();
+    let store =
+        home.join(".krew/store").join(name).join(manifest["spec"]["version"].as_str().expect("a version"));
+    let from: Vec<&str> =
+        platform["files"].as_array().expect("files").iter().filter_map(|f| f["from"].as_str()).collect();
     let script = format!(
         "work=$(mktemp -d); tar -xzf {archive} -C $work; mkdir -p {store} $HOME/.krew/bin; cd $work; \
          for file in {files}; do mv $file {store}/; done; rm -r $work; \
@@ -160,11 +163,7 @@ fn the_install_script_checks_what_it_installs() {
     // One byte more, and nothing is installed.
     let other = tempfile::tempdir().expect("a home");
     sh(&format!("for a in {}/*.tar.gz; do printf x >>$a; done", folder.display()), other.path());
-    let output = Command::new("sh")
-        .args(["-c", &script])
-        .env("HOME", other.path())
-        .output()
-        .expect("sh");
+    let output = Command::new("sh").args(["-c", &script]).env("HOME", other.path()).output().expect("sh");
     assert!(!output.status.success());
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(told.contains("nothing was installed"), "{told}");
@@ -175,7 +174,11 @@ fn the_install_script_checks_what_it_installs() {
 fn copy_of_release(home: &Path) -> PathBuf {
     let folder = home.join("release");
     sh(
-        &format!("mkdir -p {f}; cp {r}/*.tar.gz {r}/checksums.txt {f}/", f = folder.display(), r = release().display()),
+        &format!(
+            "mkdir -p {f}; cp {r}/*.tar.gz {r}/checksums.txt {f}/",
+            f = folder.display(),
+            r = release().display()
+        ),
         home,
     );
     folder
@@ -185,22 +188,32 @@ fn the_image_is_whole_and_runs_from_nothing() {
     let home = TempDir::new().expect("a folder");
     let unpacked = home.path().join("image");
     sh(
-        &format!("mkdir -p {u}; tar -xf {r}/kplane-image-*.tar -C {u}", u = unpacked.display(), r = release().display()),
+        &format!(
+            "mkdir -p {u}; tar -xf {r}/kplane-image-*.tar -C {u}",
+            u = unpacked.display(),
+            r = release().display()
+        ),
         home.path(),
     );
     let json = |path: &str| -> Value {
         serde_json::from_slice(&std::fs::read(unpacked.join(path)).expect(path)).expect("JSON")
     };
-    let blob = |digest: &Value| format!("blobs/sha256/{}", digest.as_str().expect("a digest").trim_start_matches("sha256:"));
+    let blob = |digest: &Value| {
+        format!("blobs/sha256/{}", digest.as_str().expect("a digest").trim_start_matches("sha256:"))
+    };
     // Each blob is what its name says.
     sh(
-        &format!("cd {}/blobs/sha256; for b in *; do echo \"$b  $b\" | sha256sum -c --quiet; done", unpacked.display()),
+        &format!(
+            "cd {}/blobs/sha256; for b in *; do echo \"$b  $b\" | sha256sum -c --quiet; done",
+            unpacked.display()
+        ),
         home.path(),
     );
     let index = json("index.json");
     let manifest = &index["manifests"][0];
     let name = manifest["annotations"]["io.containerd.image.name"].as_str().expect("a name");
-    let deployment = std::fs::read_to_string(root().join("config/manager/deployment.yaml")).expect("the Deployment");
+    let deployment =
+        std::fs::read_to_string(root().join("config/manager/deployment.yaml")).expect("the Deployment");
     assert!(deployment.contains(&format!("image: {name}")), "{name} is not the image that config/ names");
     assert!(deployment.contains("imagePullPolicy: IfNotPresent"));
     assert_eq!(json("manifest.json")[0]["RepoTags"][0], name);
@@ -220,7 +233,8 @@ fn the_image_is_whole_and_runs_from_nothing() {
             .args([&format!("/usr/local/bin/{name}"), "--version"])
             .output()
             .expect("chroot");
-        let told = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        let told =
+            format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert!(output.status.success() && told.contains(env!("CARGO_PKG_VERSION")), "{name}: {told}");
     }
     let bill: Value = serde_json::from_slice(

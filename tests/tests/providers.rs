@@ -23,7 +23,7 @@ write() {{
 case "$1 $2" in
   "version ") echo "{name} v0.0.0" ;;
   "get clusters" | "cluster list") [ -e "$made" ] && echo kplane-management || true ;;
-  "create cluster") cat >"$HOME/config"; touch "$made"; write ;;
+  "create cluster") cat >"$HOME/kind-config"; touch "$made"; write ;;
   "cluster create") touch "$made" ;;
   "export kubeconfig" | "kubeconfig merge") write ;;
   "load image-archive" | "image import" | "cluster start" | "cluster stop") ;;
@@ -98,7 +98,7 @@ fn kind_makes_a_cluster_and_takes_it_away() {
         user.kplane(&up);
     });
     let config =
-        std::fs::read_to_string(user.home().join("config")).expect("the configuration of the cluster");
+        std::fs::read_to_string(user.home().join("kind-config")).expect("the configuration of the cluster");
     assert!(
         config.contains(&format!("hostPort: {port}")) && config.contains("containerPort: 30443"),
         "{config}"

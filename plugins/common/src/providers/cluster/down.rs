@@ -104,7 +104,7 @@ async fn uninstall(app: &App, management: &Management, end: Instant) -> Result<(
 
     let step = app.printer.step("deleting the management plane");
     let api: Api<ManagementPlane> = Api::all(client.clone());
-    match api.delete(MANAGEMENT_PLANE_NAME, &DeleteParams::foreground()).await {
+    match api.delete(MANAGEMENT_PLANE_NAME, &DeleteParams::background()).await {
         Ok(_) => {
             gone(&api, MANAGEMENT_PLANE_NAME, left(), |plane| {
                 plane.status.as_ref().map(|status| status.conditions.clone())
