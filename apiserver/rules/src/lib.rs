@@ -5,21 +5,30 @@
 //! schema ─ RuleEngine::compile ─► CompiledRules ─ validate(object, old) ─► what is wrong
 //! ```
 //!
-//! The engine stands behind a trait, because the interpreter is another's: [`CelEngine`] is the one there is, on the
-//! `cel` and `kube-cel` crates. What they lack is added here: fields are checked against the schema when a definition
-//! is written, and evaluation is metered, since tenants write the rules and share the server. What still differs
-//! from Kubernetes is pinned in `tests/divergence.rs`, a test a difference.
+//! The engine stands behind a trait; [`CelEngine`] is the one there is. It is ours from the parser on, because rules
+//! are refused when they are written, in upstream's words and at upstream's costs:
+//!
+//! ```text
+//! syntax ─ check (types, library) ─► estimate (costs, when written) ─ eval (plan, run, count) ─► value
+//!                                                          schema: what values are declared to be
+//! ```
+//!
+//! [`admission`] has the expressions of webhooks and policies. What differs from Kubernetes is pinned in
+//! `tests/divergence.rs`, a test a difference.
 
 pub mod admission;
-mod cel;
 mod check;
-mod field_path;
-mod names;
-mod types;
-mod walk;
+mod custom;
+mod estimate;
+mod eval;
+mod library;
+mod program;
+mod schema;
+mod syntax;
+mod value;
 
-pub use cel::Budget;
-pub use check::check_rules;
+pub use custom::check_rules;
+pub use program::Budget;
 
 use std::sync::Arc;
 
@@ -43,15 +52,18 @@ pub trait CompiledRules: Send + Sync {
     ///
     /// `old` is what was there, on update: transition rules run only then, and parts that have not changed are not blamed.
     fn validate(&self, object: &Value, old: Option<&Value>) -> ErrorList;
+
+    /// Whether they may take long: they loop, or look for patterns.
+    fn may_take_long(&self) -> bool;
 }
 
-/// The engine on the `cel` crate.
+/// The engine of this crate.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CelEngine;
 
 impl RuleEngine for CelEngine {
     fn compile(&self, schema: &Schema) -> Option<Arc<dyn CompiledRules>> {
-        walk::Rules::compile(schema).map(|rules| Arc::new(rules) as Arc<dyn CompiledRules>)
+        custom::Rules::compile(schema).map(|rules| Arc::new(rules) as Arc<dyn CompiledRules>)
     }
 }
 

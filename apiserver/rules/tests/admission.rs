@@ -2,8 +2,8 @@
 
 use kplane_rules::Budget;
 use kplane_rules::admission::{
-    Answers, Expression, Failure, Inputs, MATCH_CONDITIONS_BUDGET, MatchConditions, POLICY_BUDGET, Scope,
-    Verdict, Wanted, check_expression,
+    Answers, Expression, Failure, Inputs, MatchConditions, POLICY_BUDGET, Scope, Verdict, Wanted,
+    check_expression,
 };
 use serde_json::{Value, json};
 
@@ -58,8 +58,15 @@ fn costs_are_bounded() {
     let list: Vec<i64> = (0..1000).collect();
     let source = "object.l.all(a, object.l.all(b, object.l.all(c, a + b + c >= 0)))";
     let expression = Expression::compile(source, SCOPE, Wanted::Bool);
-    let found = with(&json!({"l": list}), |inputs| {
-        expression.evaluate(inputs, &mut Budget::new(POLICY_BUDGET.min(MATCH_CONDITIONS_BUDGET)))
-    });
-    assert!(matches!(found, Err(Failure::OutOfBudget)), "{found:?}");
+    let found =
+        with(&json!({"l": list}), |inputs| expression.evaluate(inputs, &mut Budget::new(POLICY_BUDGET)));
+    let Err(Failure::Error(told)) = found else { panic!("{found:?}") };
+    assert!(told.ends_with("operation cancelled: actual cost limit exceeded"), "{told}");
+    // Evaluations that belong together are paid from one budget.
+    let source = "object.l.all(a, a >= 0)";
+    let expression = Expression::compile(source, SCOPE, Wanted::Bool);
+    let mut budget = Budget::new(10_000);
+    let mut run = || with(&json!({"l": list}), |inputs| expression.evaluate(inputs, &mut budget));
+    assert!(matches!(run(), Ok(Value::Bool(true))));
+    assert!(matches!(run(), Err(Failure::OutOfBudget)));
 }

@@ -9,8 +9,8 @@ use serde_json::json;
 fn they_hold() {
     let props = json!({"type": "object", "properties": {
         "group": {"type": "string"}, "kind": {"type": "string"}, "port": {"type": "integer"},
-        "l": {"type": "array", "items": {"type": "object", "properties": {"name": {"type": "string"}, "weight": {"type": "integer"}, "headers": {"type":"array","items":{"type":"string"}}}}},
-        "p": {"type": "object", "properties": {"type": {"type": "string"}, "value": {"type": "string"}}}}});
+        "l": {"type": "array", "maxItems": 16, "items": {"type": "object", "properties": {"name": {"type": "string", "maxLength": 64}, "weight": {"type": "integer"}, "headers": {"type":"array","maxItems":16,"items":{"type":"string","maxLength":64}}}}},
+        "p": {"type": "object", "properties": {"type": {"type": "string"}, "value": {"type": "string", "maxLength": 256}}}}});
     let chain = (0..80).map(|i| format!("self.port == {}", i + 1)).collect::<Vec<_>>().join(" || ");
     for rule in [
         "(size(self.group) == 0 && self.kind == 'Service') ? has(self.port) : true",
@@ -33,7 +33,7 @@ fn they_hold() {
         "self.l == self.l && [1,2] + [3] == [1,2,3] && b'abc' == bytes('abc')",
         "optional.of(1).hasValue() && [?optional.none()].size() == 0",
         "string(timestamp('2024-01-01T01:00:00+01:00')) == '2024-01-01T00:00:00Z'",
-        "self.l[?5].hasValue() == false && self.l.?name.hasValue() == false || true",
+        "self.l[?5].hasValue() == false && self.?p.?type.orValue('') != 'x'",
         &chain,
     ] {
         let mut raw = props.clone();

@@ -61,7 +61,7 @@ impl MatchConditions {
                 Ok(_) => {}
                 Err(Failure::Error(told)) => failed.push(told),
                 Err(Failure::OutOfBudget) => {
-                    return Ok(Verdict::Failed(super::expression::OUT_OF_BUDGET.to_owned()));
+                    return Ok(Verdict::Failed(crate::program::OUT_OF_BUDGET.to_owned()));
                 }
                 Err(Failure::Ask(question)) => return Err(question),
             }

@@ -1,54 +1,33 @@
-//! One expression: [`Expression`].
+//! One expression: [`Expression`]; what compiles it, and what it is evaluated with.
 
-use kube_cel::cel::objects::Value as CelValue;
+use std::sync::Arc;
+
+use kplane_machinery::schema::Schema;
 use serde_json::Value;
 
-use super::{Failure, Inputs, Scope, Wanted};
+use super::session::Session;
+use super::{Failure, Inputs, Scope, Wanted, declared};
 use crate::Budget;
-use crate::cel::{self, Outcome, Program};
-use crate::types::{Checker, Type};
-
-pub(crate) const OUT_OF_BUDGET: &str =
-    "validation failed due to running out of cost budget, no further validation rules will be run";
+use crate::check::{Environment, Type};
+use crate::program::Program;
+use crate::schema::{Decl, named};
 
 /// An expression, compiled once and run for any number of requests.
 pub struct Expression {
     source: String,
     /// Or why it does not compile.
-    program: Result<Program, String>,
+    pub(super) program: Result<Program, String>,
 }
 
 /// What is wrong with an expression, as the detail of an `Invalid value` error.
 pub fn check_expression(source: &str, scope: Scope, wanted: Wanted) -> Result<(), String> {
-    compile(source, scope, wanted).map(drop)
-}
-
-fn compile(source: &str, scope: Scope, wanted: Wanted) -> Result<Program, String> {
-    let failed = |told: String| format!("compilation failed: {told}");
-    let parsed = cel::parse(source).map_err(failed)?;
-    let mut known = vec!["object", "oldObject", "request", "namespaceObject", "variables"];
-    known.extend(scope.params.then_some("params"));
-    known.extend(scope.authorizer.then_some("authorizer"));
-    let mut checker = Checker::of(known.into_iter().map(|name| (name.to_owned(), Type::Any)).collect());
-    let found = checker.check(&parsed);
-    if !checker.problems.is_empty() {
-        let told: Vec<String> = checker.problems.iter().map(|problem| problem.told(source)).collect();
-        return Err(failed(told.join("\n")));
-    }
-    match wanted {
-        Wanted::Bool if !found.may_be_bool() => Err("must evaluate to bool".to_owned()),
-        Wanted::Text if !found.may_be_text() => Err("must evaluate to string".to_owned()),
-        Wanted::TextOrNull if !found.may_be_text() && !found.may_be("null_type") => {
-            Err("must evaluate to one of [string null_type]".to_owned())
-        }
-        _ => Ok(Program::new(parsed)),
-    }
+    Compiler::new(scope).check(source, wanted)
 }
 
 impl Expression {
     /// Compiles it. One that does not compile, which [`check_expression`] refuses before it is stored, fails whenever it runs.
     pub fn compile(source: &str, scope: Scope, wanted: Wanted) -> Self {
-        Self { source: source.to_owned(), program: compile(source, scope, wanted) }
+        Compiler::new(scope).compile(source, wanted)
     }
 
     /// Its text.
@@ -58,28 +37,87 @@ impl Expression {
 
     /// Its value in JSON.
     pub fn evaluate(&self, inputs: &Inputs<'_>, budget: &mut Budget) -> Result<Value, Failure> {
-        let program = match &self.program {
-            Ok(program) => program,
-            Err(told) => return Err(Failure::Error(format!("compilation error: {told}"))),
-        };
-        let variables: Vec<(&str, CelValue)> = [
-            ("object", inputs.object),
-            ("oldObject", inputs.old_object),
-            ("request", inputs.request),
-            ("params", inputs.params),
-            ("namespaceObject", inputs.namespace_object),
-        ]
-        .into_iter()
-        .map(|(name, value)| (name, cel::plain_to_cel(value)))
-        .collect();
-        match program.run_with(&variables, budget) {
-            Outcome::Bool(value) => Ok(Value::Bool(value)),
-            Outcome::Text(text) => Ok(Value::String(text)),
-            Outcome::Other => Ok(Value::Null),
-            Outcome::OutOfBudget => Err(Failure::OutOfBudget),
-            Outcome::Failed(told) => {
-                Err(Failure::Error(format!("expression '{}' resulted in error: {told}", self.source)))
+        Session::new(*inputs, &[]).evaluate(self, budget)
+    }
+}
+
+/// Compiles expressions that belong together: those of a policy, which see its variables.
+pub struct Compiler {
+    base: Environment,
+    environment: Environment,
+    variables: Vec<(String, Type)>,
+}
+
+impl Compiler {
+    /// For expressions of this scope.
+    pub fn new(scope: Scope) -> Self {
+        Self::of(declared::environment(scope, None, None))
+    }
+
+    /// For mutations, which construct objects.
+    pub fn mutating(scope: Scope) -> Self {
+        Self::of(declared::environment(scope, None, None).making_objects())
+    }
+
+    /// For expressions about objects of a kind, and parameters of another, so that fields they do not have are found.
+    pub fn typed(scope: Scope, object: (&str, &Schema), params: Option<(&str, &Schema)>) -> Self {
+        let decl = |(name, schema): (&str, &Schema)| -> Arc<Decl> { named(schema, name) };
+        let (object, params) = (decl(object), params.map(decl));
+        Self::of(declared::environment(scope, Some(&object), params.as_deref()))
+    }
+
+    fn of(environment: Environment) -> Self {
+        let mut out = Self { base: environment.clone(), environment, variables: Vec::new() };
+        out.declare();
+        out
+    }
+
+    fn declare(&mut self) {
+        self.environment = self.base.clone().with("variables", declared::variables(&self.variables));
+    }
+
+    /// What is wrong with an expression, as the detail of an `Invalid value` error.
+    pub fn check(&self, source: &str, wanted: Wanted) -> Result<(), String> {
+        self.program(source, wanted).map(drop)
+    }
+
+    /// Compiles an expression; one that does not compile fails whenever it runs.
+    pub fn compile(&self, source: &str, wanted: Wanted) -> Expression {
+        Expression { source: source.to_owned(), program: self.program(source, wanted) }
+    }
+
+    /// Compiles a variable, which what is compiled later may name.
+    pub fn variable(&mut self, name: &str, source: &str) -> Expression {
+        let program = self.program(source, Wanted::Anything);
+        let of = program.as_ref().map_or(Type::Dyn, |program| program.result.clone());
+        self.variables.push((name.to_owned(), of));
+        self.declare();
+        Expression { source: source.to_owned(), program }
+    }
+
+    fn program(&self, source: &str, wanted: Wanted) -> Result<Program, String> {
+        let program = Program::compile(source, &self.environment)
+            .map_err(|told| format!("compilation failed: {told}"))?;
+        let wanted: Vec<Type> = match wanted {
+            Wanted::Bool => vec![Type::Bool],
+            Wanted::Text => vec![Type::String],
+            Wanted::TextOrNull => vec![Type::String, Type::Null],
+            Wanted::Object => {
+                self.environment.constructible("Object").map(Type::Object).into_iter().collect()
             }
+            Wanted::Patch => {
+                let one = self.environment.constructible("JSONPatch").map(Type::Object);
+                one.map(Type::list).into_iter().collect()
+            }
+            Wanted::Anything => return Ok(program),
+        };
+        if wanted.iter().any(|of| of.same(&program.result)) {
+            return Ok(program);
         }
+        let shown: Vec<String> = wanted.iter().map(Type::written).collect();
+        Err(match shown.as_slice() {
+            [one] => format!("must evaluate to {one}"),
+            many => format!("must evaluate to one of [{}]", many.join(" ")),
+        })
     }
 }

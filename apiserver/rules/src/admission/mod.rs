@@ -3,7 +3,9 @@
 //! ```text
 //! write:    check_expression(source, scope, wanted) ─► the detail of a field error, in upstream's words
 //! compile:  Expression::compile / MatchConditions::compile   (cheap to keep, shared by content)
-//! request:  Inputs { object, oldObject, request, … } ─► expression.evaluate(&inputs, &mut Budget)
+//!           Compiler::{new, mutating, typed} ─ variable(name, source), compile(source, wanted): a policy's expressions
+//! request:  Session::new(inputs, &variables) ─ evaluate(&expression, &mut Budget): variables once, when they are asked for
+//!           Inputs { object, oldObject, request, … } ─► expression.evaluate(&inputs, &mut Budget)
 //!           MatchConditions::matches(&inputs) ─► Verdict::{Matches, Excluded, Failed}
 //! ```
 //!
@@ -21,10 +23,13 @@
 //! ```
 
 mod conditions;
+mod declared;
 mod expression;
+mod session;
 
 pub use conditions::{MatchConditions, Verdict};
-pub use expression::{Expression, check_expression};
+pub use expression::{Compiler, Expression, check_expression};
+pub use session::Session;
 
 use std::collections::BTreeMap;
 
@@ -53,6 +58,10 @@ pub enum Wanted {
     Text,
     /// An audit annotation: null leaves it out.
     TextOrNull,
+    /// An apply configuration.
+    Object,
+    /// A JSON patch.
+    Patch,
     /// A variable.
     Anything,
 }
@@ -91,7 +100,7 @@ pub struct Question {
 }
 
 /// What the authorizer said.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the fields are what expressions see of a decision")]
 pub struct Decision {
     pub allowed: bool,

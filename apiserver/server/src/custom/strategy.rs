@@ -8,6 +8,7 @@ use kplane_machinery::Status;
 use kplane_machinery::field::ErrorList;
 use kplane_rules::CompiledRules;
 use serde_json::Value;
+use tokio::runtime::{Handle, RuntimeFlavor};
 
 /// The rules of a definition, by version; without those that have none.
 pub type VersionRules = HashMap<Arc<str>, Arc<dyn CompiledRules>>;
@@ -33,9 +34,20 @@ impl CustomStrategy {
         let Some(version) = cx.def.version(cx.version) else { return Vec::new() };
         let errors = kplane_schema::validate(&version.schema, object, old);
         match self.rules.get(&version.name) {
-            Some(rules) => kplane_rules::validate_after(&**rules, object, old, errors),
+            Some(rules) => {
+                let run = || kplane_rules::validate_after(&**rules, object, old, errors);
+                if rules.may_take_long() { apart(run) } else { run() }
+            }
             None => errors,
         }
+    }
+}
+
+/// Runs what may take long where it holds up no other request.
+fn apart<T>(run: impl FnOnce() -> T) -> T {
+    match Handle::try_current().map(|handle| handle.runtime_flavor()) {
+        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(run),
+        _ => run(),
     }
 }
 

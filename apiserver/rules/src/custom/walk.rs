@@ -7,10 +7,16 @@ use kplane_machinery::field::{ErrorList, ErrorType, FieldError, Path};
 use kplane_machinery::schema::{ListType, Schema, SchemaLink, ValidationRule};
 use serde_json::Value;
 
-use crate::cel::{Budget, Outcome, Program, Variables, to_cel};
-use crate::check::{Expressions, expressions};
-use crate::field_path::{self, Step};
-use crate::{CompiledRules, types};
+use super::check::{Expressions, SELF, expressions};
+use super::field_path::{self, Step};
+use crate::CompiledRules;
+use crate::admission::Answers;
+use crate::eval::Activation;
+use crate::library::Stop;
+use crate::program::{Budget, LIMIT_EXCEEDED, OUT_OF_BUDGET, Program};
+use crate::schema::{Decl, declare};
+use crate::syntax::ast::{Expr, Kind};
+use crate::value::{Value as CelValue, from_json};
 
 /// What all rules of an object may cost.
 const BUDGET: u64 = 10_000_000;
@@ -24,11 +30,14 @@ struct Rule {
     message: Option<Program>,
     field: Vec<Step>,
     uses_old: bool,
+    may_take_long: bool,
 }
 
 /// The rules at a place and below it.
 struct Node {
     schema: Arc<Schema>,
+    /// What rules see of a value; `None` when there are none.
+    decl: Option<Arc<Decl>>,
     rules: Vec<Rule>,
     properties: BTreeMap<Arc<str>, Node>,
     additional: Option<Box<Node>>,
@@ -38,11 +47,14 @@ struct Node {
 /// The rules of a schema.
 pub(crate) struct Rules {
     root: Node,
+    may_take_long: bool,
 }
 
 impl Rules {
     pub(crate) fn compile(schema: &Schema) -> Option<Self> {
-        node(&Arc::new(schema.clone()), true).map(|root| Self { root })
+        let mut may_take_long = false;
+        let root = node(&Arc::new(schema.clone()), true, &mut may_take_long)?;
+        Some(Self { root, may_take_long })
     }
 }
 
@@ -53,42 +65,58 @@ fn shared(link: &SchemaLink) -> Arc<Schema> {
     }
 }
 
-fn node(schema: &Arc<Schema>, root: bool) -> Option<Node> {
+fn node(schema: &Arc<Schema>, root: bool, long: &mut bool) -> Option<Node> {
     // Built-in types have no rules, and may contain themselves.
     if schema.type_name.is_some() {
         return None;
     }
-    let below = |link: &SchemaLink| node(&shared(link), false);
-    let rules = schema.validations.iter().flat_map(|v| &v.rules);
-    let out = Node {
-        schema: schema.clone(),
-        rules: rules.map(|rule| compiled(rule, schema, root)).collect(),
-        properties: (schema.properties.iter())
-            .filter_map(|property| Some((property.name.clone(), below(&property.schema)?)))
-            .collect(),
-        additional: schema.additional.as_ref().and_then(below).map(Box::new),
-        items: schema.items.as_ref().and_then(below).map(Box::new),
-    };
+    let mut below = |link: &SchemaLink| node(&shared(link), false, long);
+    let properties = (schema.properties.iter())
+        .filter_map(|property| Some((property.name.clone(), below(&property.schema)?)))
+        .collect();
+    let additional = schema.additional.as_ref().and_then(&mut below).map(Box::new);
+    let items = schema.items.as_ref().and_then(&mut below).map(Box::new);
+    let given = schema.validations.iter().flat_map(|v| &v.rules);
+    let mut out =
+        Node { schema: schema.clone(), decl: None, rules: Vec::new(), properties, additional, items };
+    if given.clone().next().is_some() {
+        out.decl = declare(schema, root || schema.embedded_resource, SELF);
+        let any = Decl::any();
+        let decl = out.decl.as_deref().unwrap_or(&any);
+        out.rules = given.map(|rule| compiled(rule, schema, decl)).collect();
+        *long |= out.rules.iter().any(|rule| rule.may_take_long);
+    }
     let empty =
         out.rules.is_empty() && out.properties.is_empty() && out.additional.is_none() && out.items.is_none();
     (!empty).then_some(out)
 }
 
-fn compiled(rule: &ValidationRule, schema: &Arc<Schema>, root: bool) -> Rule {
-    let Expressions { rule: parsed, message, rule_error, message_error } = expressions(rule, schema, root);
-    let uses_old = parsed.as_ref().is_some_and(|parsed| types::uses(parsed, "oldSelf"));
-    let program = match (parsed, rule_error) {
-        (Some(parsed), None) => Ok(Program::new(parsed)),
+fn compiled(rule: &ValidationRule, schema: &Schema, decl: &Decl) -> Rule {
+    let Expressions { rule: found, message, rule_error, message_error } = expressions(rule, decl);
+    let uses_old = found.as_ref().is_some_and(|found| found.expr.mentions("oldSelf"));
+    let may_take_long = found.as_ref().is_some_and(|found| loops(&found.expr));
+    let program = match (found, rule_error) {
+        (Some(found), None) => Ok(Program::new(&found)),
         (_, told) => Err(format!("rule compile error: {}", told.unwrap_or_default())),
     };
     Rule {
         source: rule.clone(),
         program,
-        message: message.filter(|_| message_error.is_none()).map(Program::new),
+        message: message.filter(|_| message_error.is_none()).map(|found| Program::new(&found)),
         // One that leads nowhere is refused when a definition is written.
         field: field_path::parse(&rule.field_path, schema).unwrap_or_default(),
         uses_old,
+        may_take_long,
     }
+}
+
+fn loops(expr: &Expr) -> bool {
+    let own = match &expr.kind {
+        Kind::Comprehension(inner) => &*inner.var != "#unused",
+        Kind::Call(call) => matches!(&*call.function, "matches" | "find" | "findAll"),
+        _ => false,
+    };
+    own || expr.below().into_iter().any(loops)
 }
 
 /// `Invalid value: told`; rules do not show the value.
@@ -99,9 +127,13 @@ fn invalid(path: &Path, told: impl Into<String>) -> FieldError {
 impl CompiledRules for Rules {
     fn validate(&self, object: &Value, old: Option<&Value>) -> ErrorList {
         let mut walk = Walk { errors: Vec::new(), budget: Budget::new(BUDGET), over: false };
-        let at = At { old, unchanged: false, root: true };
+        let at = At { old, unchanged: false };
         walk.node(&self.root, object, at, &Path::root());
         walk.errors
+    }
+
+    fn may_take_long(&self) -> bool {
+        self.may_take_long
     }
 }
 
@@ -111,13 +143,11 @@ struct At<'a> {
     old: Option<&'a Value>,
     /// Nothing has changed here, though it may not be known what was there: something around it is as it was.
     unchanged: bool,
-    /// The object itself.
-    root: bool,
 }
 
 impl<'a> At<'a> {
     fn below(self, old: Option<&'a Value>) -> Self {
-        Self { old, unchanged: self.unchanged, root: false }
+        Self { old, unchanged: self.unchanged }
     }
 }
 
@@ -167,7 +197,7 @@ impl Walk {
     }
 
     fn rules(&mut self, node: &Node, value: &Value, at: At<'_>, path: &Path) {
-        let mut variables = None;
+        let decl = node.decl.as_deref();
         for rule in &node.rules {
             if self.over {
                 return;
@@ -176,67 +206,79 @@ impl Walk {
             if (rule.uses_old && at.old.is_none() && !optional_old) || (!rule.uses_old && at.unchanged) {
                 continue;
             }
-            let variables: &Variables = variables.get_or_insert_with(|| Variables {
-                this: to_cel(&node.schema, value, at.root),
-                old: at.old.map(|old| to_cel(&node.schema, old, at.root)),
-            });
-            let optional;
-            let seen = if optional_old {
-                optional = variables.clone().with_optional_old();
-                &optional
-            } else {
-                variables
-            };
-            self.rule(rule, seen, path);
+            let mut seen = vec![("self", from_json(value, decl))];
+            match (at.old.map(|old| from_json(old, decl)), optional_old) {
+                (Some(old), false) => seen.push(("oldSelf", old)),
+                (Some(old), true) => seen.push(("oldSelf", old.some())),
+                (None, true) => seen.push(("oldSelf", CelValue::none())),
+                (None, false) => {}
+            }
+            self.rule(rule, &seen, path);
         }
     }
 
-    fn rule(&mut self, rule: &Rule, variables: &Variables, path: &Path) {
+    /// The value of an expression; `None` when the budget did not suffice.
+    fn run<'a>(
+        &mut self,
+        program: &'a Program,
+        seen: &[(&'static str, CelValue<'a>)],
+    ) -> Option<Result<CelValue<'a>, Stop>> {
+        let answers = Answers::default();
+        let (outcome, cost) = program.run(&Activation { globals: seen, answers: &answers, variables: None });
+        self.budget.spend(cost).then_some(outcome)
+    }
+
+    fn rule<'a>(&mut self, rule: &'a Rule, seen: &[(&'static str, CelValue<'a>)], path: &Path) {
         let program = match &rule.program {
             Ok(program) => program,
             Err(told) => return self.errors.push(invalid(path, told)),
         };
-        let told = match program.run(variables, &mut self.budget) {
-            Outcome::Bool(true) => return,
-            Outcome::Bool(false) => {
-                let message = self.message(rule, variables);
+        let Some(outcome) = self.run(program, seen) else { return self.out_of_budget(path) };
+        let stop = match outcome {
+            Ok(CelValue::Bool(true)) => return,
+            Ok(_) => {
+                let message = self.message(rule, seen);
                 if self.over {
                     return self.out_of_budget(path);
                 }
                 self.errors.push(failed(rule, path, message));
                 return;
             }
-            Outcome::OutOfBudget => return self.out_of_budget(path),
-            Outcome::Text(_) | Outcome::Other => "cel expression must evaluate to a bool".to_owned(),
-            Outcome::Failed(told) if told == "no such overload" => {
-                "call arguments did not match a supported operator, function or macro signature for rule"
-                    .to_owned()
-            }
-            Outcome::Failed(told) => format!("{told} evaluating rule"),
+            Err(stop) => stop,
         };
-        self.errors.push(invalid(path, format!("{told}: {}", shown(&rule.source))));
+        let (told, shown) = (stop.words(), shown(&rule.source));
+        let told = if told.starts_with("no such overload") {
+            format!(
+                "'{told}': call arguments did not match a supported operator, function or macro signature for rule: {shown}"
+            )
+        } else if told.starts_with(LIMIT_EXCEEDED) {
+            self.over = true;
+            format!(
+                "'{told}': no further validation rules will be run due to call cost exceeds limit for rule: {shown}"
+            )
+        } else {
+            format!("{told} evaluating rule: {shown}")
+        };
+        self.errors.push(invalid(path, told));
     }
 
     fn out_of_budget(&mut self, path: &Path) {
         self.over = true;
-        self.errors.push(invalid(
-            path,
-            "validation failed due to running out of cost budget, no further validation rules will be run",
-        ));
+        self.errors.push(invalid(path, OUT_OF_BUDGET));
     }
 
     /// What the rule says; its `message` when the expression says nothing that can be shown.
-    fn message(&mut self, rule: &Rule, variables: &Variables) -> String {
+    fn message<'a>(&mut self, rule: &'a Rule, seen: &[(&'static str, CelValue<'a>)]) -> String {
         if let Some(expression) = &rule.message {
-            match expression.run(variables, &mut self.budget) {
-                Outcome::Text(text) => {
+            match self.run(expression, seen) {
+                Some(Ok(CelValue::String(text))) => {
                     let text = text.trim();
                     if !text.is_empty() && text.len() <= LONGEST_MESSAGE && !text.contains('\n') {
                         return text.to_owned();
                     }
                 }
-                Outcome::OutOfBudget => self.over = true,
-                Outcome::Bool(_) | Outcome::Other | Outcome::Failed(_) => {}
+                None => self.over = true,
+                Some(_) => {}
             }
         }
         if rule.source.message.is_empty() {
