@@ -15,8 +15,22 @@ use crate::table::{Shape, shape, whole_or};
 
 /// A value of the wrong type, in the words of Go's decoder.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct TypeError(String);
+#[error("{decoder}")]
+pub struct TypeError {
+    decoder: String,
+    converter: Option<String>,
+}
+
+impl TypeError {
+    fn of(decoder: impl Into<String>) -> Self {
+        Self { decoder: decoder.into(), converter: None }
+    }
+
+    /// The same in the words of upstream's converter from maps to structs, which strategic merge patches end in.
+    pub fn of_converter(&self) -> &str {
+        self.converter.as_deref().unwrap_or(&self.decoder)
+    }
+}
 
 /// Drops and tells the fields that the schema does not know, as `unknown field "spec.foo"`.
 ///
@@ -122,25 +136,25 @@ impl Walk {
             }
             Shape::Quantity => match value {
                 Value::String(_) | Value::Number(_) => {
-                    let quantity = Quantity::from_value(value).map_err(|e| TypeError(e.to_string()))?;
+                    let quantity = Quantity::from_value(value).map_err(|e| TypeError::of(e.to_string()))?;
                     *value = Value::String(quantity.to_string());
                     Ok(())
                 }
-                other => Err(TypeError(
+                other => Err(TypeError::of(
                     Quantity::from_value(other).err().map_or_else(String::new, |e| e.to_string()),
                 )),
             },
             Shape::IntOrString => match value {
                 Value::String(_) => Ok(()),
                 Value::Number(n) if n.as_i64().is_some_and(|n| i32::try_from(n).is_ok()) => Ok(()),
-                other => Err(TypeError(format!(
+                other => Err(TypeError::of(format!(
                     "json: cannot unmarshal {} into Go value of type int32",
                     json_type(other, true)
                 ))),
             },
             Shape::Time | Shape::MicroTime => {
                 let Value::String(text) = value else {
-                    return Err(TypeError(format!(
+                    return Err(TypeError::of(format!(
                         "json: cannot unmarshal {} into Go value of type string",
                         json_type(value, false)
                     )));
@@ -150,7 +164,7 @@ impl Walk {
                 } else {
                     Time::parse_micro(text).map(Time::micro)
                 };
-                *text = written.map_err(TypeError)?;
+                *text = written.map_err(TypeError::of)?;
                 Ok(())
             }
             Shape::Bytes => {
@@ -160,7 +174,11 @@ impl Walk {
                 }
                 match STANDARD.decode(text.as_bytes()) {
                     Ok(_) => Ok(()),
-                    Err(error) => Err(TypeError(in_words_of_go(&error, text))),
+                    Err(error) => {
+                        let told = in_words_of_go(&error, text);
+                        let converter = Some(format!("error decoding from json: {told}"));
+                        Err(TypeError { decoder: told, converter })
+                    }
                 }
             }
             Shape::SchemaOr(of) => match value {
@@ -328,11 +346,32 @@ fn mismatch(schema: &Schema, value: &Value, at: &Step<'_>, owner: &str) -> TypeE
     let numeric = matches!(shape(schema), Shape::Int32 | Shape::Int64 | Shape::Float);
     let (found, wanted) = (json_type(value, numeric), go_type(schema));
     let field = at.fields();
-    TypeError(if field.is_empty() {
+    let decoder = if field.is_empty() {
         format!("json: cannot unmarshal {found} into Go value of type {wanted}")
     } else {
         format!("json: cannot unmarshal {found} into Go struct field {owner}.{field} of type {wanted}")
-    })
+    };
+    let (kind, full) = go_value_type(value);
+    let converter = match shape(schema) {
+        Shape::Struct => format!("cannot restore struct from: {kind}"),
+        Shape::Map(_) => format!("cannot restore map from {kind}"),
+        Shape::List(_) | Shape::Bytes => format!("cannot restore slice from {kind}"),
+        _ => format!("cannot convert {full} to {wanted}"),
+    };
+    TypeError { decoder, converter: Some(converter) }
+}
+
+/// The kind and the type that a decoded value has in Go.
+fn go_value_type(value: &Value) -> (&'static str, &'static str) {
+    match value {
+        Value::Null => ("invalid", "invalid"),
+        Value::Bool(_) => ("bool", "bool"),
+        Value::Number(n) if n.is_f64() => ("float64", "float64"),
+        Value::Number(_) => ("int64", "int64"),
+        Value::String(_) => ("string", "string"),
+        Value::Array(_) => ("slice", "[]interface {}"),
+        Value::Object(_) => ("map", "map[string]interface {}"),
+    }
 }
 
 fn json_type(value: &Value, numeric: bool) -> String {
@@ -420,6 +459,18 @@ mod tests {
             told("io.k8s.api.core.v1.Secret", json!({"data": {"a": "%%"}})),
             "illegal base64 data at input byte 0"
         );
+    }
+
+    #[test]
+    fn strategic_patches_end_in_the_words_of_a_converter() {
+        let told = |mut value| {
+            let schema = builtin().get("io.k8s.api.apps.v1.Deployment").unwrap();
+            check(&schema, &mut value, false).unwrap_err().of_converter().to_owned()
+        };
+        assert_eq!(told(json!({"metadata": {"labels": "x"}})), "cannot restore map from string");
+        assert_eq!(told(json!({"spec": {"replicas": "1"}})), "cannot convert string to int32");
+        assert_eq!(told(json!({"spec": {"template": []}})), "cannot restore struct from: slice");
+        assert_eq!(told(json!({"metadata": {"finalizers": 1}})), "cannot restore slice from int64");
     }
 
     #[test]

@@ -34,16 +34,52 @@ impl App {
         if let Some(old) = old {
             keep(object, old);
         }
-        if needs_nothing(object) {
+        if needs_nothing(object, old) {
             return finish(object);
         }
         let others = cx.reader().list(&GroupResource::new("", "services"), "").await?;
         let others: Vec<&Value> =
             others.iter().filter(|other| object::uid(other) != object::uid(object)).collect();
+        let given = object::str_at(object, &["spec", "clusterIP"]);
+        if let Ok(given) = given.parse::<Ipv4Addr>()
+            && !in_default_range(given)
+            && !self.in_other_range(cx, given).await?
+        {
+            let why = "the provided network does not match the current range";
+            return Err(not_allocated(resource, object, &given.to_string(), why));
+        }
         allocate_address(resource, object, &others)?;
         allocate_ports(resource, object, &others)?;
         finish(object)
     }
+
+    /// Whether an address lies in a range that a ServiceCIDR adds.
+    async fn in_other_range(&self, cx: &Cx, address: Ipv4Addr) -> Result<bool, Status> {
+        let ranges = cx.reader().list(&GroupResource::new("networking.k8s.io", "servicecidrs"), "").await?;
+        let ranges = ranges.iter().filter_map(|range| range["spec"]["cidrs"].as_array()).flatten();
+        Ok(ranges.filter_map(Value::as_str).any(|range| contains(range, address)))
+    }
+}
+
+fn in_default_range(address: Ipv4Addr) -> bool {
+    u32::from(address).checked_sub(FIRST_ADDRESS).is_some_and(|offset| offset < ADDRESSES)
+}
+
+fn contains(range: &str, address: Ipv4Addr) -> bool {
+    let Some((first, bits)) = range.split_once('/') else { return false };
+    let (Ok(first), Ok(bits)) = (first.parse::<Ipv4Addr>(), bits.parse::<u32>()) else { return false };
+    let differing = u32::from(first) ^ u32::from(address);
+    bits <= 32 && differing.checked_shr(32 - bits).unwrap_or(0) == 0
+}
+
+/// An address that was asked for and cannot be had.
+fn not_allocated(resource: &Resource, object: &Value, address: &str, why: &str) -> Status {
+    let error = FieldError::invalid(
+        &Path::new("spec").child("clusterIPs"),
+        &json!([address]),
+        format!("failed to allocate IP {address}: {why}"),
+    );
+    Status::invalid(&resource.def.group_kind(), object::name(object), &vec![error])
 }
 
 fn service_type(object: &Value) -> &str {
@@ -65,11 +101,21 @@ fn wants_ports(object: &Value) -> bool {
     }
 }
 
-fn needs_nothing(object: &Value) -> bool {
-    let ports_given = object["spec"]["ports"]
-        .as_array()
-        .is_none_or(|ports| ports.iter().all(|p| p["nodePort"].as_i64().is_some_and(|n| n != 0)));
-    has_address(object) && (!wants_ports(object) || ports_given)
+/// Whether all that a Service asks for is what it has already.
+fn needs_nothing(object: &Value, old: Option<&Value>) -> bool {
+    let address = &object["spec"]["clusterIP"];
+    let has_address = has_address(object)
+        && (service_type(object) == "ExternalName"
+            || address == "None"
+            || old.is_some_and(|old| old["spec"]["clusterIP"] == *address));
+    let had: Vec<i64> = old.map(node_ports).unwrap_or_default();
+    has_address && (!wants_ports(object) || node_ports(object).iter().all(|port| had.contains(port)))
+}
+
+/// The node port of each port; 0 for one that has none.
+fn node_ports(object: &Value) -> Vec<i64> {
+    let ports = object["spec"]["ports"].as_array().map(Vec::as_slice).unwrap_or_default();
+    ports.iter().map(|port| port["nodePort"].as_i64().unwrap_or(0)).collect()
 }
 
 /// What an update leaves out stays what it was.
@@ -88,11 +134,16 @@ fn keep(object: &mut Value, old: &Value) {
             object["spec"][field] = kept.clone();
         }
     }
+    // Who changes the one address alone means the list as well.
+    let (one, list) = (&object["spec"]["clusterIP"], &object["spec"]["clusterIPs"]);
+    if *one != old["spec"]["clusterIP"] && *list == old["spec"]["clusterIPs"] && one.is_string() {
+        object["spec"]["clusterIPs"] = json!([one]);
+    }
     if wants_ports(object) && wants_ports(old) {
         let known: Vec<Value> = old["spec"]["ports"].as_array().cloned().unwrap_or_default();
         for port in object["spec"]["ports"].as_array_mut().into_iter().flatten() {
-            let same =
-                |other: &&Value| other["port"] == port["port"] && other["protocol"] == port["protocol"];
+            // By name: everything else of the port may have changed.
+            let same = |other: &&Value| other["name"] == port["name"];
             if port["nodePort"].as_i64().unwrap_or(0) == 0
                 && let Some(number) = known.iter().find(same).and_then(|p| p["nodePort"].as_i64())
             {
@@ -108,12 +159,7 @@ fn allocate_address(resource: &Resource, object: &mut Value, others: &[&Value]) 
         others.iter().map(|other| object::str_at(other, &["spec", "clusterIP"])).collect();
     if has_address(object) {
         if given != "None" && taken.contains(given.as_str()) {
-            let error = FieldError::invalid(
-                &Path::new("spec").child("clusterIPs"),
-                &json!([given]),
-                format!("failed to allocate IP {given}: provided IP is already allocated"),
-            );
-            return Err(Status::invalid(&resource.def.group_kind(), object::name(object), &vec![error]));
+            return Err(not_allocated(resource, object, &given, "provided IP is already allocated"));
         }
         return Ok(());
     }
@@ -186,4 +232,36 @@ fn finish(object: &mut Value) -> Result<(), Status> {
     spec.entry("ipFamilies").or_insert_with(|| json!([if address.contains(':') { "IPv6" } else { "IPv4" }]));
     spec.entry("ipFamilyPolicy").or_insert_with(|| "SingleStack".into());
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_contain_their_addresses() {
+        let within = |range, address: [u8; 4]| contains(range, Ipv4Addr::from(address));
+        assert!(within("10.200.0.0/24", [10, 200, 0, 255]) && !within("10.200.0.0/24", [10, 200, 1, 0]));
+        assert!(within("1.2.3.4/32", [1, 2, 3, 4]) && !within("1.2.3.4/32", [1, 2, 3, 5]));
+        assert!(
+            within("0.0.0.0/0", [9, 9, 9, 9]) && !within("::/0", [9, 9, 9, 9]) && !within("x", [9, 9, 9, 9])
+        );
+        assert!(
+            in_default_range(Ipv4Addr::new(10, 96, 0, 1)) && !in_default_range(Ipv4Addr::new(10, 112, 0, 0))
+        );
+    }
+
+    #[test]
+    fn updates_keep_what_they_leave_out() {
+        let old = json!({"spec": {"type": "NodePort", "clusterIP": "10.96.1.1", "clusterIPs": ["10.96.1.1"],
+            "ports": [{"name": "a", "port": 80, "nodePort": 30001}]}});
+        let mut new = json!({"spec": {"type": "NodePort", "ports": [{"name": "a", "port": 81}]}});
+        keep(&mut new, &old);
+        assert_eq!(new["spec"]["clusterIPs"], json!(["10.96.1.1"]));
+        assert_eq!(new["spec"]["ports"][0]["nodePort"], 30001);
+        assert!(needs_nothing(&new, Some(&old)) && !needs_nothing(&new, None));
+        let mut moved = json!({"spec": {"clusterIP": "10.96.1.2", "ports": []}});
+        keep(&mut moved, &old);
+        assert_eq!(moved["spec"]["clusterIPs"], json!(["10.96.1.2"]));
+    }
 }

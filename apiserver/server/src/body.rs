@@ -44,6 +44,11 @@ pub fn json(status: StatusCode, value: &Value) -> Answer {
     answer(status, "application/json", to_json(value))
 }
 
+/// A JSON value over several lines, as upstream writes what is no object of the API.
+pub fn indented(status: StatusCode, value: &Value) -> Answer {
+    answer(status, "application/json", format!("{value:#}"))
+}
+
 /// A value as kube-apiserver writes it: compact, one line.
 pub fn to_json(value: &Value) -> Vec<u8> {
     let mut out = Vec::with_capacity(256);

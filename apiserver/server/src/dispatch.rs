@@ -23,7 +23,7 @@ pub async fn answer(cx: Arc<Cx>, method: &Method, incoming: Incoming) -> Result<
     }
     match segments.as_slice() {
         [] => wellknown::paths(&cx).await,
-        ["version"] => Ok(body::json(StatusCode::OK, &crate::version::info())),
+        ["version"] => Ok(body::indented(StatusCode::OK, &crate::version::info())),
         ["healthz" | "livez" | "readyz", ..] => health::answer(&cx, &segments).await,
         ["metrics"] => crate::metrics::answer(&cx).await,
         ["api"] | ["apis"] | ["api" | "apis", _] | ["apis", _, _] => discovery(&cx, &segments).await,

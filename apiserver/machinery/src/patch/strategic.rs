@@ -37,7 +37,7 @@ fn bad(message: &str) -> PatchError {
 }
 
 /// A value as Go's `%v` prints it.
-fn go_print(value: &Value) -> String {
+pub fn go_print(value: &Value) -> String {
     match value {
         Value::Null => "<nil>".to_owned(),
         Value::String(s) => s.clone(),

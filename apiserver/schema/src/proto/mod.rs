@@ -49,6 +49,8 @@ fn schema_of(gvk: &GroupVersionKind) -> Option<SchemaLink> {
     match (&*gvk.group, &*gvk.kind) {
         ("meta.k8s.io", "PartialObjectMetadata") => Some(partial_metadata().0.clone()),
         ("meta.k8s.io", "PartialObjectMetadataList") => Some(partial_metadata().1.clone()),
+        // Options belong to every group: a typed client names them in that of the resource.
+        (_, "DeleteOptions") => builtin().for_gvk(&GroupVersionKind::new("", "v1", &*gvk.kind)),
         _ => builtin().for_gvk(gvk),
     }
 }

@@ -24,13 +24,15 @@ pub struct DeleteOptions {
     preconditions: Preconditions,
     orphan_dependents: Option<bool>,
     propagation: Option<String>,
+    /// Nothing is to be stored.
+    pub dry_run: bool,
 }
 
 impl DeleteOptions {
-    /// Reads them from the body, or from the query when there is none.
+    /// Reads them from the body, or from the query when there is none: never from both, as upstream.
     pub fn parse(cx: &Cx, body: Option<&Value>) -> Result<Self, Status> {
         let mut options = Self::default();
-        let mut dry_run = super::decode::dry_run(cx);
+        let mut dry_run = Vec::new();
         match body {
             Some(body) => {
                 options.grace_period = body.get("gracePeriodSeconds").and_then(Value::as_i64);
@@ -50,6 +52,7 @@ impl DeleteOptions {
                 );
             }
             None => {
+                dry_run = super::decode::dry_run(cx);
                 options.grace_period = match cx.query.get("gracePeriodSeconds").filter(|v| !v.is_empty()) {
                     None => None,
                     Some(text) => Some(text.parse().map_err(|_| {
@@ -68,6 +71,7 @@ impl DeleteOptions {
             &dry_run,
         );
         meta::invalid_options("DeleteOptions", &errors)?;
+        options.dry_run = dry_run.iter().any(|value| value == "All");
         Ok(options)
     }
 
@@ -120,7 +124,7 @@ pub async fn delete_object(
 ) -> Result<Deleted, Status> {
     let key = resource.object_key(namespace, name);
     let mut current = cx.app.registry.get(&cx.vcp, &key).await.map_err(failures::store)?;
-    let admission = Admission::new(cx, resource, admission::Operation::Delete, "");
+    let admission = Admission::new(cx, resource, admission::Operation::Delete, "").dry_run(options.dry_run);
     for _ in 0..MAX_ATTEMPTS {
         let Some(stored) = current else {
             return Err(Status::not_found(&resource.group_resource(), name));
@@ -187,7 +191,7 @@ async fn delete_once(
         if new == old {
             return Ok(Ok(Deleted { object: old, gone: false }));
         }
-        if cx.dry_run() {
+        if options.dry_run {
             return Ok(Ok(Deleted { object: new, gone: false }));
         }
         let encoded = objects::encode(resource, &new)?;
@@ -214,7 +218,7 @@ async fn delete_once(
     } else {
         old
     };
-    if cx.dry_run() {
+    if options.dry_run {
         return Ok(Ok(Deleted { object: last, gone: true }));
     }
     let effects = crate::tenancy::effects_of_delete(cx, resource, &new)?;

@@ -61,29 +61,46 @@ pub async fn resource(cx: Arc<Cx>, resource: Resource, incoming: Incoming) -> Re
     }
 }
 
-/// The `DeleteOptions` in the body of a deletion, if it has one.
+/// The `DeleteOptions` in the body of a deletion, if it has one. Typed clients name them in the group and version of the resource, others in
+/// that of the meta kinds: all are accepted.
 pub async fn delete_options(cx: &Cx, incoming: Incoming) -> Result<Option<Value>, Status> {
+    const KIND: &str = "DeleteOptions";
     let bytes = body::read(incoming).await?;
     if bytes.is_empty() {
         return Ok(None);
     }
-    let expected = decode::Expected {
-        gvk: kplane_machinery::GroupVersionKind::new("", "v1", "DeleteOptions"),
-        schema: &cx.app.delete_options,
-        custom: false,
+    let media = if bytes.starts_with(kplane_schema::proto::MAGIC) {
+        negotiate::Media::Protobuf
+    } else {
+        body::media_type(&cx.headers, cx.app.protobuf)?
     };
-    let mut media = body::media_type(&cx.headers, cx.app.protobuf)?;
-    if bytes.starts_with(b"k8s\0") {
-        media = negotiate::Media::Protobuf;
+    let mut value = match media {
+        negotiate::Media::Protobuf => {
+            let expected = kplane_machinery::GroupVersionKind::new("", "v1", KIND);
+            kplane_schema::proto::decode(&bytes, Some(&expected)).map_err(undecodable)?
+        }
+        negotiate::Media::Yaml => {
+            kplane_schema::parse(&bytes, kplane_schema::Format::Yaml).map_err(undecodable)?.value
+        }
+        negotiate::Media::Json => {
+            kplane_schema::parse(&bytes, kplane_schema::Format::Json).map_err(undecodable)?.value
+        }
+    };
+    let Some(fields) = value.as_object_mut() else {
+        return Err(undecodable("the body of a deletion must be an object"));
+    };
+    let text = |name: &str| fields.get(name).and_then(Value::as_str).unwrap_or_default();
+    let (version, kind) = (text("apiVersion"), text("kind"));
+    if !kind.is_empty() && kind != KIND {
+        return Err(undecodable(format!("no kind {kind:?} is registered for version {version:?}")));
     }
-    let mut value = kplane_schema::parse(&bytes, kplane_schema::Format::Json).ok().map(|p| p.value);
-    if media != negotiate::Media::Protobuf
-        && let Some(fields) = value.as_mut().and_then(Value::as_object_mut)
-    {
-        // Options are accepted in the group of the resource as well as in that of the meta kinds.
-        fields.insert("apiVersion".into(), "v1".into());
-        fields.insert("kind".into(), "DeleteOptions".into());
-        return Ok(value);
-    }
-    decode::object_as(cx, &bytes, media, &expected, decode::FieldValidation::Ignore).map(Some)
+    fields.insert("apiVersion".into(), "v1".into());
+    fields.insert("kind".into(), KIND.into());
+    kplane_schema::check(&cx.app.delete_options, &mut value, false).map_err(undecodable)?;
+    Ok(Some(value))
+}
+
+/// Options that cannot be decoded are an error that upstream gives no reason.
+fn undecodable(error: impl std::fmt::Display) -> Status {
+    Status::new(500, kplane_machinery::Reason::Unknown, error.to_string())
 }

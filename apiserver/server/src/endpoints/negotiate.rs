@@ -119,6 +119,8 @@ fn form_of(range: &str, offer: Offer) -> Option<Form> {
         }
         form.v1beta1 = version == "v1beta1";
         form.shape = match kind {
+            // A table has no protobuf form: the next range that is acceptable decides.
+            "Table" if media == Media::Protobuf => return None,
             "Table" => Shape::Table,
             "PartialObjectMetadata" | "PartialObjectMetadataList" => Shape::Metadata,
             _ => return None,
@@ -165,6 +167,8 @@ mod tests {
             of("application/json;as=Nope;v=v1;g=meta.k8s.io,application/json").map(|f| f.shape),
             Ok(Shape::Object)
         );
+        let typed = format!("application/vnd.kubernetes.protobuf;as=Table;v=v1;g=meta.k8s.io,{table}");
+        assert_eq!(of(&typed).map(|f| (f.media, f.shape)), Ok((Media::Json, Shape::Table)));
         assert_eq!(of("application/json;q=0.1, application/yaml").map(|f| f.media), Ok(Media::Yaml));
         assert_eq!(
             of("application/vnd.kubernetes.protobuf,application/json").map(|f| f.media),

@@ -5,8 +5,9 @@ use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use kplane_admission::Operation;
 use kplane_kinds::Verbs;
+use kplane_machinery::field::{FieldError, Path};
 use kplane_machinery::patch::{json, merge, strategic};
-use kplane_machinery::{Reason, Status, StatusDetails, object};
+use kplane_machinery::{GroupKind, Reason, Status, StatusDetails, object};
 use kplane_schema::Format;
 use serde_json::Value;
 
@@ -34,17 +35,34 @@ pub enum Patch {
 impl Patch {
     /// Reads the body of a PATCH by its content type.
     pub fn parse(cx: &Cx, custom: bool, bytes: &[u8]) -> Result<Self, Status> {
+        Ok(Self::parse_strictly(cx, custom, bytes)?.0)
+    }
+
+    /// The same, with what a strict decoder finds wrong with the patch itself.
+    fn parse_strictly(cx: &Cx, custom: bool, bytes: &[u8]) -> Result<(Self, Vec<String>), Status> {
         let content_type = cx.headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("");
         let parse = |format| {
             kplane_schema::parse(bytes, format)
-                .map(|parsed| parsed.value)
                 .map_err(|e| Status::bad_request(format!("error decoding patch: {e}")))
         };
         match essence(content_type) {
-            "application/json-patch+json" => parse(Format::Json).map(Self::Json),
-            "application/merge-patch+json" => parse(Format::Json).map(Self::Merge),
-            "application/strategic-merge-patch+json" if !custom => parse(Format::Json).map(Self::Strategic),
-            "application/apply-patch+yaml" => Ok(Self::Apply(parse(Format::Yaml)?)),
+            "application/json-patch+json" => {
+                let parsed = parse(Format::Json)?;
+                let mut strict = parsed.duplicates;
+                strict.extend(unknown_in_operations(&parsed.value));
+                let strict = strict.into_iter().map(|error| format!("json patch {error}")).collect();
+                Ok((Self::Json(parsed.value), strict))
+            }
+            "application/merge-patch+json" => {
+                let parsed = parse(Format::Json)?;
+                Ok((Self::Merge(parsed.value), parsed.duplicates))
+            }
+            "application/strategic-merge-patch+json" if !custom => {
+                let parsed = parse(Format::Json)?;
+                Ok((Self::Strategic(parsed.value), parsed.duplicates))
+            }
+            // What is wrong with an applied object is found where it is decoded.
+            "application/apply-patch+yaml" => Ok((Self::Apply(parse(Format::Yaml)?.value), Vec::new())),
             "application/strategic-merge-patch+json" => Err(Status::new(
                 415,
                 Reason::UnsupportedMediaType,
@@ -82,7 +100,7 @@ pub async fn patch(cx: &Cx, resource: &Resource, bytes: Bytes) -> Result<Answer,
     if !verbs.contains(Verbs::PATCH) {
         return Err(body::method_not_allowed());
     }
-    let patch = Patch::parse(cx, resource.def.custom, &bytes)?;
+    let (patch, strict) = Patch::parse_strictly(cx, resource.def.custom, &bytes)?;
     let validation = decode::patch_options(cx, matches!(patch, Patch::Apply(_)))?;
     let manager = cx.field_manager();
     let written = match &patch {
@@ -100,7 +118,7 @@ pub async fn patch(cx: &Cx, resource: &Resource, bytes: Bytes) -> Result<Answer,
             };
             write::update(cx, resource, change, |old| {
                 let old = old.ok_or_else(|| Status::not_found(&resource.group_resource(), &cx.info.name))?;
-                patched(cx, resource, &patch, old, validation)
+                patched(cx, resource, &patch, &strict, old, validation)
             })
             .await?
         }
@@ -109,24 +127,55 @@ pub async fn patch(cx: &Cx, resource: &Resource, bytes: Bytes) -> Result<Answer,
     output::object_value(cx, resource, code, &written.object)
 }
 
-/// A patched object, decoded as if it had been sent whole.
+/// The fields that no operation of a JSON patch has.
+fn unknown_in_operations(patch: &Value) -> Vec<String> {
+    let operations = patch.as_array().into_iter().flatten().enumerate();
+    let fields = operations.flat_map(|(index, operation)| {
+        operation.as_object().into_iter().flatten().map(move |(field, _)| (index, field))
+    });
+    fields
+        .filter(|(_, field)| !matches!(field.as_str(), "op" | "path" | "from" | "value"))
+        .map(|(index, field)| format!("unknown field \"[{index}].{field}\""))
+        .collect()
+}
+
+/// A patched object, decoded as if it had been sent whole; `strict` is what is wrong with the patch itself.
 fn patched(
     cx: &Cx,
     resource: &Resource,
     patch: &Patch,
+    strict: &[String],
     old: &Value,
     validation: FieldValidation,
 ) -> Result<Value, Status> {
     let schema = &resource.version_def()?.schema;
     let mut new = patch.apply(old, schema)?;
-    let found = kplane_schema::check(schema, &mut new, resource.def.custom).map_err(|e| {
-        let kind = resource.def.kind.as_ref();
-        Status::bad_request(format!(
-            "{kind} in version {:?} cannot be handled as a {kind}: {e}",
-            &*resource.version
-        ))
-    })?;
-    decode::report(cx, found, validation, &resource.gvk())?;
+    // An error shows the object as the patch left it, or a strategic patch itself.
+    let before = if matches!(patch, Patch::Strategic(_)) { Value::Null } else { new.clone() };
+    let invalid = |why: String| {
+        let shown = match patch {
+            Patch::Strategic(patch) => strategic::go_print(patch),
+            _ => before.to_string(),
+        };
+        let error = FieldError::invalid(&Path::new("patch"), &shown.into(), why);
+        Status::invalid(&GroupKind::new("", ""), "", &vec![error])
+    };
+    let unknown =
+        kplane_schema::check(schema, &mut new, resource.def.custom).map_err(|error| match patch {
+            Patch::Strategic(_) => invalid(error.of_converter().to_owned()),
+            _ => invalid(error.to_string()),
+        })?;
+    let found = strict.iter().cloned().chain(unknown);
+    match validation {
+        FieldValidation::Ignore => {}
+        FieldValidation::Warn => found.for_each(|text| cx.warn(text)),
+        FieldValidation::Strict => {
+            let found: Vec<String> = found.collect();
+            if !found.is_empty() {
+                return Err(invalid(format!("strict decoding error: {}", found.join(", "))));
+            }
+        }
+    }
     if object::name(&new) != object::name(old) {
         return Err(Status::bad_request(format!(
             "the name of the object ({}) does not match the name on the URL ({})",

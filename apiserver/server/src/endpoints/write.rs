@@ -89,6 +89,7 @@ pub struct Admission<'a> {
     resource: &'a Resource,
     operation: admission::Operation,
     subresource: &'a str,
+    dry_run: bool,
 }
 
 impl<'a> Admission<'a> {
@@ -99,7 +100,12 @@ impl<'a> Admission<'a> {
         operation: admission::Operation,
         subresource: &'a str,
     ) -> Self {
-        Self { cx, resource, operation, subresource }
+        Self { cx, resource, operation, subresource, dry_run: cx.dry_run() }
+    }
+
+    /// For a request whose body says whether anything is to be stored.
+    pub fn dry_run(self, dry_run: bool) -> Self {
+        Self { dry_run, ..self }
     }
 
     async fn with<F, T>(&self, name: &str, old: Option<&Value>, run: F) -> Result<T, Status>
@@ -116,7 +122,7 @@ impl<'a> Admission<'a> {
             name,
             subresource: self.subresource,
             old,
-            dry_run: self.cx.dry_run(),
+            dry_run: self.dry_run,
             user: &self.cx.user.username,
             groups: &self.cx.user.groups,
             reader: &reader,

@@ -46,7 +46,8 @@ pub async fn answer(
             }
         }
     }
-    let options = DeleteOptions::parse(cx, Some(eviction.get("deleteOptions").unwrap_or(&json!({}))))?;
+    let mut options = DeleteOptions::parse(cx, Some(eviction.get("deleteOptions").unwrap_or(&json!({}))))?;
+    options.dry_run |= cx.dry_run();
     delete::delete_object(cx, resource, &cx.info.name, &cx.info.namespace, &options).await?;
     let status =
         json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});

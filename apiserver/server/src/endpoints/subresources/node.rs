@@ -30,6 +30,9 @@ pub async fn answer(cx: &Cx, resource: &Resource, sub: &Subresource) -> Result<A
 }
 
 async fn of_pod(cx: &Cx, sub: &Subresource, pod: &Value) -> Result<Answer, Status> {
+    if matches!(&*sub.name, "exec" | "attach" | "log") {
+        check_container(cx.query.get("container").unwrap_or(""), pod)?;
+    }
     let node = object::str_at(pod, &["spec", "nodeName"]);
     if node.is_empty() {
         let name = object::name(pod);
@@ -46,6 +49,39 @@ async fn of_pod(cx: &Cx, sub: &Subresource, pod: &Value) -> Result<Answer, Statu
         None => Err(Status::not_found(&nodes, node)),
         Some(_) => Err(node_unreachable(node)),
     }
+}
+
+/// The container that is asked for must be one of the pod's; when none is, there must be one alone.
+fn check_container(container: &str, pod: &Value) -> Result<(), Status> {
+    let names = |field: &str| -> Vec<&str> {
+        let list = pod["spec"][field].as_array().map(Vec::as_slice).unwrap_or_default();
+        list.iter().filter_map(|container| container["name"].as_str()).collect()
+    };
+    let (containers, init) = (names("containers"), names("initContainers"));
+    let ephemeral = names("ephemeralContainers");
+    let name = object::name(pod);
+    if !container.is_empty() {
+        let known = containers.iter().chain(&init).chain(&ephemeral).any(|known| *known == container);
+        return if known {
+            Ok(())
+        } else {
+            Err(Status::bad_request(format!("container {container} is not valid for pod {name}")))
+        };
+    }
+    if containers.len() == 1 {
+        return Ok(());
+    }
+    let mut why = format!("a container name must be specified for pod {name}");
+    if !containers.is_empty() {
+        why.push_str(&format!(", choose one of: [{}]", containers.join(" ")));
+    }
+    if !init.is_empty() {
+        why.push_str(&format!(" or one of the init containers: [{}]", init.join(" ")));
+    }
+    if !ephemeral.is_empty() {
+        why.push_str(&format!(" or one of the ephemeral containers: [{}]", ephemeral.join(" ")));
+    }
+    Err(Status::bad_request(why))
 }
 
 fn node_unreachable(node: &str) -> Status {

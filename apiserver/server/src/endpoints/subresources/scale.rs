@@ -157,7 +157,13 @@ fn scale_of(paths: &ScalePaths, object: &Value) -> Value {
     if let Some(selector) = paths.selector.as_deref().and_then(|path| at(object, path)) {
         let text = match selector {
             Value::String(text) => text.clone(),
-            selector => labels::format_label_selector(Some(selector)),
+            // A ReplicationController selects by labels alone.
+            selector if selector.as_object().is_some_and(|s| s.values().all(Value::is_string)) => {
+                labels::Selector::from_map(Some(selector)).to_string()
+            }
+            selector => labels::Selector::from_label_selector(Some(selector))
+                .map(|selector| selector.to_string())
+                .unwrap_or_default(),
         };
         if !text.is_empty() {
             status["selector"] = text.into();
