@@ -216,6 +216,25 @@ impl Identities {
         pki.issue_client(uid.as_deref(), user, groups, ttl, Time::now().unix()).map_err(Status::internal)
     }
 
+    /// A client certificate good in one control plane, or in root, for a key that its user keeps: the DER of a
+    /// `SubjectPublicKeyInfo`. In PEM.
+    pub async fn certify_client(
+        &self,
+        vcp: &Vcp,
+        public_key: &[u8],
+        user: &str,
+        groups: &[String],
+        ttl: std::time::Duration,
+    ) -> Result<String, Status> {
+        let uid = (!vcp.is_root()).then(|| vcp.uid());
+        let now = Time::now().unix();
+        let end = now.saturating_add(i64::try_from(ttl.as_secs()).map_err(Status::internal)?);
+        let pki = self.pki.read().await;
+        pki.authority()
+            .certify_client(public_key, uid.as_deref(), user, groups, end, now)
+            .map_err(Status::internal)
+    }
+
     /// Where the server is reached: `https://HOST:PORT`.
     pub fn url_of_server(&self) -> &str {
         &self.url

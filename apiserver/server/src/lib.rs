@@ -37,6 +37,7 @@ mod reviews;
 pub mod run;
 mod settle;
 pub mod signals;
+mod signing;
 pub mod tenancy;
 pub mod version;
 mod wellknown;

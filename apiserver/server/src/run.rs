@@ -160,6 +160,7 @@ impl Server {
             tokio::spawn(settle::run(self.app.clone(), settle::VOLUMES)),
             tokio::spawn(settle::run(self.app.clone(), settle::FLOW_SCHEMAS)),
             tokio::spawn(settle::run(self.app.clone(), settle::PRIORITY_LEVELS)),
+            tokio::spawn(settle::run(self.app.clone(), settle::SIGNING_REQUESTS)),
             tokio::spawn(renew_certificates(self.pki.clone(), shutdown.clone())),
         ];
         listen::serve(self.listener, self.tls, self.app.clone(), shutdown).await;

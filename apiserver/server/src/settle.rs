@@ -18,6 +18,7 @@ use crate::endpoints::cx::{Cx, Resource};
 use crate::endpoints::managed::{self, Tracking};
 use crate::endpoints::write::{self, Change, Preconditions};
 use crate::endpoints::{failures, system};
+use crate::signing;
 
 /// How long to wait before a loop begins again after a failure.
 const BACKOFF: Duration = Duration::from_secs(1);
@@ -31,6 +32,7 @@ enum Work {
     Volume,
     FlowSchema,
     PriorityLevel,
+    SigningRequest,
 }
 
 /// A kind that is followed.
@@ -106,6 +108,7 @@ async fn settle(
     let value = stored.to_value().map_err(Status::internal)?;
     let gone = event == EventKind::Deleted;
     let done = match kind.work {
+        Work::SigningRequest if !gone => signing::sign(app, vcp, &value).await,
         Work::Volume if !gone => volume(app, vcp, &value).await,
         Work::FlowSchema if !gone => flow_schema(app, vcp, &value).await,
         // Only coming and going matters to those that refer to it.
@@ -125,7 +128,7 @@ async fn settle(
 }
 
 /// The resource of a kind, and a request of the server's own for one of its objects.
-fn own_request(
+pub fn own_request(
     app: &Arc<App>,
     vcp: &Arc<Vcp>,
     group: &str,
@@ -140,7 +143,8 @@ fn own_request(
     Ok((Cx::system(app, vcp, "", name), Resource { version: def.storage_version.clone(), def }))
 }
 
-fn status_change<'a>(name: &'a str, uid: &str, tracking: Tracking<'a>) -> Change<'a> {
+/// A change of the status of an object, if it is still the same object.
+pub fn status_change<'a>(name: &'a str, uid: &str, tracking: Tracking<'a>) -> Change<'a> {
     Change {
         name,
         subresource: Some("status"),
@@ -150,6 +154,10 @@ fn status_change<'a>(name: &'a str, uid: &str, tracking: Tracking<'a>) -> Change
         operation: kplane_admission::Operation::Update,
     }
 }
+
+/// CertificateSigningRequests: those that are approved get their certificate.
+pub const SIGNING_REQUESTS: Kind =
+    Kind { group: signing::GROUP, plural: signing::PLURAL, work: Work::SigningRequest };
 
 fn unclaimed(volume: &Value) -> bool {
     volume["status"]["phase"] == "Pending"

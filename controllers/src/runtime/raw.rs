@@ -11,17 +11,25 @@ use serde_json::Value;
 pub struct Raw {
     client: Client,
     prefix: String,
+    agent: Option<&'static str>,
 }
 
 impl Raw {
     /// Paths from the server's root.
     pub fn new(client: Client) -> Self {
-        Self { client, prefix: String::new() }
+        Self { client, prefix: String::new(), agent: None }
     }
 
     /// Paths inside one virtual control plane, or inside all of them for `*`.
     pub fn cluster(&self, name: &str) -> Self {
-        Self { client: self.client.clone(), prefix: format!("/clusters/{name}/control-plane") }
+        let prefix = format!("/clusters/{name}/control-plane");
+        Self { client: self.client.clone(), prefix, agent: self.agent }
+    }
+
+    /// The same, named to the server: managed fields carry the name.
+    pub fn named(mut self, agent: &'static str) -> Self {
+        self.agent = Some(agent);
+        self
     }
 
     /// Reads an object or a collection.
@@ -119,6 +127,9 @@ impl Raw {
         let bytes =
             body.map(serde_json::to_vec).transpose().map_err(kube::Error::SerdeError)?.unwrap_or_default();
         let mut request = Request::builder().method(method).uri(format!("{}{path}", self.prefix));
+        if let Some(agent) = self.agent {
+            request = request.header(http::header::USER_AGENT, agent);
+        }
         if body.is_some() {
             request = request.header(http::header::CONTENT_TYPE, content_type.unwrap_or("application/json"));
         }

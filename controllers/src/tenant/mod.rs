@@ -4,23 +4,34 @@
 //! ```text
 //!   /clusters/*/control-plane/objects ──one list and watch──▶ Router ─┬─▶ namespaces: finalisation
 //!     (metadata of every materialised object of every VCP)            ├─▶ service accounts: default, root CA
-//!                                                                     └─▶ garbage: the graph of owners
+//!                                                                     ├─▶ garbage: the graph of owners
+//!                                                                     └─▶ tasks: workloads, services, storage,
+//!                                                                         certificates, nodes
 //! ```
 //!
 //! What every control plane starts with is inherited, not materialised, and needs none of this; so the memory here
 //! grows with what changes, not with the number of control planes. Everything that is decided is decided upon a
 //! fresh read from the one control plane it is about.
 
+mod api;
+mod certificates;
 mod discovery;
+mod events;
 mod follow;
 mod garbage;
 mod namespaces;
+mod nodes;
 mod object;
 mod queue;
 mod router;
 mod service_accounts;
+mod services;
+mod storage;
+mod tasks;
 #[cfg(test)]
 mod tests;
+mod value;
+mod workloads;
 
 use std::sync::Arc;
 
@@ -36,6 +47,7 @@ use garbage::Garbage;
 use namespaces::Namespaces;
 use router::Router;
 use service_accounts::ServiceAccounts;
+use tasks::Tasks;
 
 /// The name of the Lease of the tenant controllers.
 pub const LEASE: &str = "kplane-tenant-controllers";
@@ -78,13 +90,15 @@ async fn lead(client: Client, options: TenantOptions, shutdown: CancellationToke
     let discovery = Arc::new(Discovery::new(raw.clone()));
     let namespaces = Arc::new(Namespaces::new(raw.clone(), discovery.clone()));
     let service_accounts = Arc::new(ServiceAccounts::new(raw.clone(), options.root_ca.clone()));
-    let garbage = Arc::new(Garbage::new(raw.clone(), discovery));
-    let router = Router::new(namespaces.clone(), service_accounts.clone(), garbage.clone());
+    let garbage = Arc::new(Garbage::new(raw.clone(), discovery.clone()));
+    let tasks = Arc::new(Tasks::new(raw.clone(), garbage.clone(), discovery));
+    let router = Router::new(namespaces.clone(), service_accounts.clone(), garbage.clone(), tasks.clone());
     tokio::join!(
         follow::follow(&raw, router, &shutdown),
         queue::work(namespaces, options.concurrency, &shutdown),
         queue::work(service_accounts, options.concurrency, &shutdown),
         queue::work(garbage, options.concurrency, &shutdown),
+        queue::work(tasks, options.concurrency, &shutdown),
     );
     Ok(())
 }

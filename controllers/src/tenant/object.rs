@@ -78,6 +78,8 @@ pub struct Owner {
     pub name: Box<str>,
     /// Whether its foreground deletion waits for the object.
     pub blocks: bool,
+    /// Whether it is the one that manages the object.
+    pub controller: bool,
 }
 
 /// What the tenant controllers look at in an object.
@@ -147,6 +149,7 @@ pub fn owners(object: &Value) -> Vec<Owner> {
                 kind: text("kind")?.into(),
                 name: text("name")?.into(),
                 blocks: reference.get("blockOwnerDeletion").and_then(Value::as_bool).unwrap_or(false),
+                controller: reference.get("controller").and_then(Value::as_bool).unwrap_or(false),
             })
         })
         .collect()

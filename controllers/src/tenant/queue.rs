@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::Error;
+use crate::runtime::raw;
 
 /// The first wait after a failure.
 const FIRST: Duration = Duration::from_millis(100);
@@ -49,6 +50,8 @@ struct State<K> {
     /// Came again while running.
     again: HashSet<K>,
     delayed: BTreeMap<Instant, Vec<K>>,
+    /// When each in `delayed` is due: a key is there once, at the earliest time that was asked for.
+    due: HashMap<K, Instant>,
     failures: HashMap<K, u32>,
 }
 
@@ -67,6 +70,7 @@ impl<K> Default for Queue<K> {
                 running: HashSet::new(),
                 again: HashSet::new(),
                 delayed: BTreeMap::new(),
+                due: HashMap::new(),
                 failures: HashMap::new(),
             }),
             changed: Notify::new(),
@@ -94,7 +98,18 @@ impl<K: Clone + Eq + Hash> Queue<K> {
     /// Adds a key after a while.
     pub fn add_after(&self, key: K, wait: Duration) {
         let at = Instant::now() + wait;
-        self.lock().delayed.entry(at).or_default().push(key);
+        let mut state = self.lock();
+        if let Some(known) = state.due.get(&key).copied() {
+            if known <= at {
+                return;
+            }
+            if let Some(keys) = state.delayed.get_mut(&known) {
+                keys.retain(|k| *k != key);
+            }
+        }
+        state.due.insert(key.clone(), at);
+        state.delayed.entry(at).or_default().push(key);
+        drop(state);
         self.changed.notify_one();
     }
 
@@ -107,6 +122,7 @@ impl<K: Clone + Eq + Hash> Queue<K> {
                 break;
             }
             for key in entry.remove() {
+                state.due.remove(&key);
                 if state.running.contains(&key) {
                     state.again.insert(key);
                 } else if state.queued.insert(key.clone()) {
@@ -132,6 +148,8 @@ impl<K: Clone + Eq + Hash> Queue<K> {
                     state.running.shrink_to(64);
                     state.again.shrink_to(64);
                     state.failures.shrink_to(64);
+                    let kept = state.delayed.len();
+                    state.due.shrink_to(kept.max(64));
                 }
                 Err(state.delayed.first_key_value().map(|(at, _)| *at))
             }
@@ -194,6 +212,10 @@ pub async fn work<W: Worker>(worker: Arc<W>, concurrency: usize, shutdown: &Canc
                 match result {
                     Ok(Next::Done) => {}
                     Ok(Next::After(wait)) => worker.queue().add_after(key, wait),
+                    // Someone else was faster: the next look reads it anew.
+                    Err(Error::Kube(error)) if raw::is_conflict(&error) => {
+                        tracing::debug!(worker = W::NAME, ?key, %error, ?wait, "changed meanwhile");
+                    }
                     Err(error) => {
                         tracing::warn!(worker = W::NAME, ?key, %error, ?wait, "could not reconcile");
                     }

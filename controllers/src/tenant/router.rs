@@ -11,6 +11,7 @@ use super::garbage::Garbage;
 use super::namespaces::Namespaces;
 use super::object::Seen;
 use super::service_accounts::{CONFIG_MAP, SERVICE_ACCOUNT, ServiceAccounts};
+use super::tasks::{Change, Tasks};
 
 /// One namespace of one control plane.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -35,6 +36,7 @@ pub struct Router {
     namespaces: Arc<Namespaces>,
     service_accounts: Arc<ServiceAccounts>,
     garbage: Arc<Garbage>,
+    tasks: Arc<Tasks>,
     census: Census,
 }
 
@@ -44,8 +46,9 @@ impl Router {
         namespaces: Arc<Namespaces>,
         service_accounts: Arc<ServiceAccounts>,
         garbage: Arc<Garbage>,
+        tasks: Arc<Tasks>,
     ) -> Self {
-        Self { namespaces, service_accounts, garbage, census: Census::default() }
+        Self { namespaces, service_accounts, garbage, tasks, census: Census::default() }
     }
 }
 
@@ -93,6 +96,7 @@ impl Sink for Router {
             }
         }
         self.garbage.listed(&seen);
+        self.tasks.see(&seen, object, Change::Listed);
     }
 
     fn end(&mut self) {
@@ -118,6 +122,7 @@ impl Sink for Router {
             self.service_accounts.add(in_namespace(&seen));
         }
         self.garbage.applied(&seen);
+        self.tasks.see(&seen, object, Change::Applied);
     }
 
     fn deleted(&mut self, object: &Value) {
@@ -126,5 +131,6 @@ impl Sink for Router {
             self.service_accounts.add(in_namespace(&seen));
         }
         self.garbage.deleted(&seen);
+        self.tasks.see(&seen, object, Change::Deleted);
     }
 }

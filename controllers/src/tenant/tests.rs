@@ -12,6 +12,7 @@ use super::object::{Identity, ORPHAN};
 use super::queue::{Next, Worker};
 use super::router::{NamespaceKey, Router};
 use super::service_accounts::ServiceAccounts;
+use super::tasks::Tasks;
 use crate::fake::FakeApi;
 use crate::runtime::raw::Raw;
 
@@ -41,8 +42,9 @@ fn barn() -> Barn {
     let discovery = Arc::new(Discovery::new(raw.clone()));
     let namespaces = Arc::new(Namespaces::new(raw.clone(), discovery.clone()));
     let service_accounts = Arc::new(ServiceAccounts::new(raw.clone(), Some("pem".into())));
-    let garbage = Arc::new(Garbage::new(raw, discovery));
-    let router = Router::new(namespaces.clone(), service_accounts.clone(), garbage.clone());
+    let garbage = Arc::new(Garbage::new(raw.clone(), discovery.clone()));
+    let tasks = Arc::new(Tasks::new(raw, garbage.clone(), discovery));
+    let router = Router::new(namespaces.clone(), service_accounts.clone(), garbage.clone(), tasks);
     Barn { api, namespaces, service_accounts, garbage, router }
 }
 

@@ -261,6 +261,7 @@ mod tests {
             kind: "Pod".into(),
             name: uid.into(),
             blocks: true,
+            controller: false,
         };
         (owner, state)
     }

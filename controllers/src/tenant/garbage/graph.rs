@@ -229,6 +229,7 @@ mod tests {
                     kind: "ReplicaSet".into(),
                     name: (*uid).into(),
                     blocks: *blocks,
+                    controller: false,
                 })
                 .collect(),
             deleting: false,

@@ -9,7 +9,7 @@ mod graph;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::discovery::Discovery;
-use super::object::{Identity, Seen};
+use super::object::{Identity, Place, Seen};
 use super::queue::{Next, Queue, Worker};
 use crate::Error;
 use crate::runtime::raw::Raw;
@@ -37,6 +37,11 @@ impl Garbage {
         for identity in identities {
             self.queue.add(identity);
         }
+    }
+
+    /// Where the dependents of an object are, as far as is known: the most recent may be missing, and some may be gone.
+    pub fn dependents(&self, owner: &Identity) -> Vec<Place> {
+        self.graph().dependents(owner).into_iter().map(|dependent| dependent.place).collect()
     }
 
     /// A list begins.
