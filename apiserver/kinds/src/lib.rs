@@ -29,4 +29,4 @@ pub mod allocate {
 
 pub use check::NameRule;
 pub use def::{Column, ResourceDef, Scope, Subresource, Verbs, VersionDef};
-pub use strategy::{Context, Operation, Strategy};
+pub use strategy::{Context, Operation, StatusKeeps, Strategy};

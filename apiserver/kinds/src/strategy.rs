@@ -74,6 +74,11 @@ pub trait Strategy: Send + Sync {
         keep_other_part(cx, object, old);
     }
 
+    /// What of `metadata` an update of `status` leaves as it was.
+    fn status_keeps(&self) -> StatusKeeps {
+        StatusKeeps::Nothing
+    }
+
     /// What is wrong with a changed object.
     fn validate_update(&self, _cx: &Context<'_>, _object: &Value, _old: &Value) -> ErrorList {
         Vec::new()
@@ -163,14 +168,25 @@ pub trait Strategy: Send + Sync {
     }
 }
 
+/// What of `metadata` an update of `status` leaves as it was, beside what the server decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StatusKeeps {
+    /// Nothing: whoever writes a status may annotate the object too.
+    Nothing,
+    /// These fields.
+    Fields(&'static [&'static str]),
+    /// All of it.
+    All,
+}
+
 /// The strategy of a kind without quirks.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Plain;
 
 impl Strategy for Plain {}
 
-/// Restores `status` on an update of an object, and everything but `status` and `metadata.managedFields` on an update of its
-/// `status` subresource, for kinds that have one.
+/// Restores `status` on an update of an object, and everything but `status` on an update of its `status` subresource, for
+/// kinds that have one; of `metadata`, what the kind keeps then.
 pub fn keep_other_part(cx: &Context<'_>, object: &mut Value, old: &Value) {
     let Some(fields) = object.as_object_mut() else { return };
     match cx.subresource {
@@ -184,6 +200,7 @@ pub fn keep_other_part(cx: &Context<'_>, object: &mut Value, old: &Value) {
         },
         Some("status") => {
             let status = fields.remove("status");
+            let given = fields.get("metadata").cloned();
             let managed = fields.get("metadata").and_then(|m| m.get("managedFields")).cloned();
             let version = fields.get("metadata").and_then(|m| m.get("resourceVersion")).cloned();
             let Some(kept) = old.as_object() else { return };
@@ -192,6 +209,23 @@ pub fn keep_other_part(cx: &Context<'_>, object: &mut Value, old: &Value) {
                 Some(status) => fields.insert("status".into(), status),
                 None => fields.remove("status"),
             };
+            let keeps = cx.def.strategy.status_keeps();
+            if keeps != StatusKeeps::All {
+                let kept = fields.get("metadata").cloned().unwrap_or_default();
+                if let Some(given) = given {
+                    fields.insert("metadata".into(), given);
+                }
+                if let (StatusKeeps::Fields(names), Some(meta)) =
+                    (keeps, fields.get_mut("metadata").and_then(Value::as_object_mut))
+                {
+                    for name in names {
+                        match kept.get(*name) {
+                            Some(value) => meta.insert((*name).into(), value.clone()),
+                            None => meta.remove(*name),
+                        };
+                    }
+                }
+            }
             if let Some(meta) = fields.get_mut("metadata").and_then(Value::as_object_mut) {
                 for (name, value) in [("managedFields", managed), ("resourceVersion", version)] {
                     match value {

@@ -8,7 +8,7 @@ use crate::common::{clear_status, counts, first_generation, spec_changed};
 use crate::podspec::{defaults, print as pod_print, warnings};
 use crate::print;
 use crate::rules::{at_most_hundred, int_or_percent, int_or_percent_value};
-use crate::strategy::{Context, Strategy};
+use crate::strategy::{Context, StatusKeeps, Strategy};
 use crate::val::{At, dflt, dflt_str, ensure};
 
 /// `Deployment`.
@@ -77,6 +77,10 @@ fn validate_status(status: &At<'_>, errors: &mut ErrorList) {
 }
 
 impl Strategy for Deployments {
+    fn status_keeps(&self) -> StatusKeeps {
+        StatusKeeps::Fields(&["labels"])
+    }
+
     fn default(&self, _version: &str, object: &mut Value) {
         let Some(fields) = object.as_object_mut() else { return };
         ensure(fields, "status");

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::common::{first_generation, spec_changed};
 use crate::podspec::{self, defaults, update, validate, warnings};
-use crate::strategy::{Context, Strategy, keep_other_part};
+use crate::strategy::{Context, StatusKeeps, Strategy, keep_other_part};
 use crate::val::{At, Obj, ensure, int, items, sub, text, truth};
 use crate::{amount, rules};
 
@@ -17,6 +17,11 @@ pub(crate) struct Pods;
 const RESIZED: [&str; 2] = ["resources", "resizePolicy"];
 
 impl Strategy for Pods {
+    fn status_keeps(&self) -> StatusKeeps {
+        // Old kubelets are known to corrupt them.
+        StatusKeeps::Fields(&["ownerReferences"])
+    }
+
     fn default(&self, _version: &str, object: &mut Value) {
         let Some(fields) = object.as_object_mut() else { return };
         if let Some(spec) = ensure(fields, "spec") {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::check::NameRule;
 use crate::common::clear_status;
 use crate::print;
-use crate::strategy::{Context, Strategy};
+use crate::strategy::{Context, StatusKeeps, Strategy};
 use crate::val::{At, dflt, ensure, items, sub, text};
 
 /// `APIService`.
@@ -66,6 +66,10 @@ fn validate(object: &Value) -> ErrorList {
 }
 
 impl Strategy for ApiServices {
+    fn status_keeps(&self) -> StatusKeeps {
+        StatusKeeps::All
+    }
+
     fn name_rule(&self) -> NameRule {
         NameRule::PathSegment
     }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::admission::{client_config, default_client};
 use crate::check;
 use crate::common::{add_finalizer, first_generation, spec_changed};
-use crate::strategy::{Context, Strategy, keep_other_part};
+use crate::strategy::{Context, StatusKeeps, Strategy, keep_other_part};
 use crate::val::{At, child, dflt, dflt_str, ensure, items, map_mut, text, truth};
 
 /// Holds a definition until its instances are gone.
@@ -304,6 +304,10 @@ fn empty_status() -> Value {
 }
 
 impl Strategy for Definitions {
+    fn status_keeps(&self) -> StatusKeeps {
+        StatusKeeps::All
+    }
+
     fn default(&self, _version: &str, object: &mut Value) {
         let Some(fields) = object.as_object_mut() else { return };
         if let Some(status) = ensure(fields, "status") {

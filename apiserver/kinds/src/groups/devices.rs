@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::check;
 use crate::common::{clear_status, first_generation, spec_changed};
 use crate::print;
-use crate::strategy::{Context, Strategy};
+use crate::strategy::{Context, StatusKeeps, Strategy};
 use crate::val::{At, Obj, child, dflt_str, each, ensure, items, map_mut, sub};
 
 /// The fields of a request of `v1beta1` that newer versions do not keep in `exactly`.
@@ -128,6 +128,10 @@ impl Claims {
 }
 
 impl Strategy for Claims {
+    fn status_keeps(&self) -> StatusKeeps {
+        StatusKeeps::All
+    }
+
     fn default(&self, version: &str, object: &mut Value) {
         if let Some(spec) = self.claim_mut(object) {
             default_claim(spec, version);

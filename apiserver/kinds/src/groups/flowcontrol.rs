@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::common::{clear_status, first_generation, spec_changed};
 use crate::print::{self, NONE};
-use crate::strategy::{Context, Strategy};
+use crate::strategy::{Context, StatusKeeps, Strategy};
 use crate::val::{At, child, dflt, ensure, int, items, sub, text};
 
 /// `FlowSchema`.
@@ -34,6 +34,10 @@ fn subject(subject: &At<'_>, errors: &mut ErrorList) {
 }
 
 impl Strategy for FlowSchemas {
+    fn status_keeps(&self) -> StatusKeeps {
+        StatusKeeps::All
+    }
+
     fn default(&self, _version: &str, object: &mut Value) {
         let Some(fields) = object.as_object_mut() else { return };
         ensure(fields, "status");
@@ -118,6 +122,10 @@ impl Strategy for FlowSchemas {
 pub(crate) struct PriorityLevels;
 
 impl Strategy for PriorityLevels {
+    fn status_keeps(&self) -> StatusKeeps {
+        StatusKeeps::All
+    }
+
     fn default(&self, _version: &str, object: &mut Value) {
         let Some(fields) = object.as_object_mut() else { return };
         ensure(fields, "status");

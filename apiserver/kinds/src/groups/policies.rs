@@ -9,7 +9,7 @@ use super::admission::{default_rules, match_conditions, rule};
 use crate::common::{clear_status, first_generation, spec_changed};
 use crate::print::{self, UNSET};
 use crate::rules::label_selector;
-use crate::strategy::{Context, Strategy};
+use crate::strategy::{Context, StatusKeeps, Strategy};
 use crate::val::{At, Obj, child, dflt_str, ensure, items, sub, text};
 
 /// `ValidatingAdmissionPolicy` and `MutatingAdmissionPolicy`.
@@ -157,6 +157,10 @@ fn validations(spec: &At<'_>, errors: &mut ErrorList) {
 }
 
 impl Strategy for Policies {
+    fn status_keeps(&self) -> StatusKeeps {
+        StatusKeeps::All
+    }
+
     fn default(&self, _version: &str, object: &mut Value) {
         if !self.mutating
             && let Some(fields) = object.as_object_mut()

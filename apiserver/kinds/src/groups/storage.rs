@@ -8,7 +8,7 @@ use super::simple::marked_name;
 use crate::check;
 use crate::common::add_finalizer;
 use crate::print;
-use crate::strategy::{Context, Strategy};
+use crate::strategy::{Context, StatusKeeps, Strategy};
 use crate::val::{At, dflt, dflt_str, ensure, items, same, text, truth};
 
 /// `StorageClass`.
@@ -263,6 +263,10 @@ impl Strategy for Capacities {
 pub(crate) struct Attachments;
 
 impl Strategy for Attachments {
+    fn status_keeps(&self) -> StatusKeeps {
+        StatusKeeps::All
+    }
+
     fn default(&self, _version: &str, object: &mut Value) {
         let Some(fields) = object.as_object_mut() else { return };
         if let Some(status) = ensure(fields, "status") {

@@ -5,7 +5,7 @@ use kplane_machinery::object;
 use serde_json::{Value, json};
 
 use crate::check::NameRule;
-use crate::strategy::{Context, Strategy, keep_other_part};
+use crate::strategy::{Context, StatusKeeps, Strategy, keep_other_part};
 
 /// Names that mean something else in a path.
 const RESERVED: [&str; 3] = ["root", "management", "*"];
@@ -47,6 +47,10 @@ fn ranges_of_addresses(object: &Value) -> ErrorList {
 }
 
 impl Strategy for VirtualClusters {
+    fn status_keeps(&self) -> StatusKeeps {
+        StatusKeeps::All
+    }
+
     fn default(&self, _version: &str, object: &mut Value) {
         if let Some(fields) = object.as_object_mut() {
             fields.entry("spec").or_insert_with(|| json!({}));

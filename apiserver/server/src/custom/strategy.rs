@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use kplane_kinds::{Context, Strategy};
+use kplane_kinds::{Context, StatusKeeps, Strategy};
 use kplane_machinery::Status;
 use kplane_machinery::field::ErrorList;
 use kplane_rules::CompiledRules;
@@ -52,6 +52,10 @@ fn apart<T>(run: impl FnOnce() -> T) -> T {
 }
 
 impl Strategy for CustomStrategy {
+    fn status_keeps(&self) -> StatusKeeps {
+        StatusKeeps::All
+    }
+
     fn prepare_create(&self, _cx: &Context<'_>, object: &mut Value) {
         if self.has_status
             && let Some(fields) = object.as_object_mut()

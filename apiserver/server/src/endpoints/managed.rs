@@ -1,5 +1,6 @@
 //! Who set which field: field management put to work on a request.
 
+use kplane_kinds::StatusKeeps;
 use kplane_machinery::managed::{self, Request, Set, Versions};
 use kplane_machinery::schema::Schema;
 use kplane_machinery::time::Time;
@@ -85,7 +86,15 @@ fn reset_fields(resource: &Resource, subresource: &str) -> Set {
     match subresource {
         "" if resource.def.subresource("status").is_some() => Set::of_fields(&[&["status"]]),
         "status" if resource.def.custom => Set::of_fields(&[&["spec"], &["metadata"]]),
-        "status" => Set::of_fields(&[&["spec"]]),
+        "status" => match resource.def.strategy.status_keeps() {
+            StatusKeeps::Fields(names) => {
+                let mut paths: Vec<Vec<&str>> = names.iter().map(|name| vec!["metadata", *name]).collect();
+                paths.push(vec!["spec"]);
+                let paths: Vec<&[&str]> = paths.iter().map(Vec::as_slice).collect();
+                Set::of_fields(&paths)
+            }
+            StatusKeeps::Nothing | StatusKeeps::All => Set::of_fields(&[&["spec"]]),
+        },
         _ => Set::default(),
     }
 }
