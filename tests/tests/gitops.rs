@@ -142,7 +142,8 @@ impl Drop for Controllers {
 
 #[test]
 fn a_deployed_plane_is_built_and_says_what_it_lacks() {
-    let server = Server::start(Store::Embedded);
+    // What the controllers of workloads would say is played.
+    let server = Server::start_with(Store::Embedded, &["--tenant-controllers=false"]);
     let kubectl = server.root();
     // As the installation does: the namespace holds the controllers' Lease.
     kubectl.ok(&["apply", "-f", &samples().join("../manager/namespace.yaml").display().to_string()]);

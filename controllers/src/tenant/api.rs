@@ -53,6 +53,7 @@ kinds! {
     ADDRESSES = "networking.k8s.io/v1" "ipaddresses" "IPAddress";
     SIGNING_REQUESTS = "certificates.k8s.io/v1" "certificatesigningrequests" "CertificateSigningRequest";
     STORAGE_CLASSES = "storage.k8s.io/v1" "storageclasses" "StorageClass";
+    AUTOSCALERS = "autoscaling/v2" "horizontalpodautoscalers" "HorizontalPodAutoscaler";
     LEASES = "coordination.k8s.io/v1" "leases" "Lease";
 }
 
@@ -153,6 +154,11 @@ impl Api {
     /// Creates an object, or calls a subresource, by its path.
     pub async fn post_path(&self, path: &str, body: &Value) -> Answer<Value> {
         self.raw.post(path, body).await
+    }
+
+    /// Replaces an object by its path.
+    pub async fn put_path(&self, path: &str, body: &Value) -> Answer<Value> {
+        self.raw.put(path, body).await
     }
 
     /// Changes an object by its path.

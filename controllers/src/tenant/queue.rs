@@ -15,6 +15,8 @@ use crate::runtime::raw;
 
 /// The first wait after a failure.
 const FIRST: Duration = Duration::from_millis(100);
+/// The first wait after someone else was faster.
+const FIRST_AFTER_CONFLICT: Duration = Duration::from_millis(5);
 /// The longest.
 const LONGEST: Duration = Duration::from_secs(60);
 
@@ -105,6 +107,9 @@ impl<K: Clone + Eq + Hash> Queue<K> {
             }
             if let Some(keys) = state.delayed.get_mut(&known) {
                 keys.retain(|k| *k != key);
+                if keys.is_empty() {
+                    state.delayed.remove(&known);
+                }
             }
         }
         state.due.insert(key.clone(), at);
@@ -172,14 +177,14 @@ impl<K: Clone + Eq + Hash> Queue<K> {
         }
     }
 
-    /// Notes the end of the work on a key. Answers the wait that a failure brought.
-    fn finished(&self, key: &K, failed: bool) -> Option<Duration> {
+    /// Notes the end of the work on a key, and after a failure the first wait. Answers the wait that it brought.
+    fn finished(&self, key: &K, failure: Option<Duration>) -> Option<Duration> {
         let mut state = self.lock();
         state.running.remove(key);
         let again = state.again.remove(key);
-        let wait = if failed {
+        let wait = if let Some(first) = failure {
             let count = state.failures.entry(key.clone()).or_insert(0);
-            let wait = FIRST.saturating_mul(1 << (*count).min(16)).min(LONGEST);
+            let wait = first.saturating_mul(1 << (*count).min(16)).min(LONGEST);
             *count = count.saturating_add(1);
             Some(wait)
         } else {
@@ -208,7 +213,11 @@ pub async fn work<W: Worker>(worker: Arc<W>, concurrency: usize, shutdown: &Canc
                     key = worker.queue().next() => key,
                 };
                 let result = worker.reconcile(key.clone()).await;
-                let wait = worker.queue().finished(&key, result.is_err());
+                let failure = result.as_ref().err().map(|error| match error {
+                    Error::Kube(error) if raw::is_conflict(error) => FIRST_AFTER_CONFLICT,
+                    _ => FIRST,
+                });
+                let wait = worker.queue().finished(&key, failure);
                 match result {
                     Ok(Next::Done) => {}
                     Ok(Next::After(wait)) => worker.queue().add_after(key, wait),
@@ -244,8 +253,22 @@ mod tests {
         queue.add(1);
         assert_eq!(queue.take(), Ok(2));
         assert_eq!(queue.take(), Err(None));
-        queue.finished(&1, false);
+        queue.finished(&1, None);
         assert_eq!(queue.take(), Ok(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_that_waits_is_there_once_at_the_earliest_time() {
+        let queue = Queue::default();
+        queue.add_after(1, Duration::from_secs(10));
+        queue.add_after(1, Duration::from_secs(20));
+        queue.add_after(1, Duration::from_secs(5));
+        let before = Instant::now();
+        assert_eq!(queue.next().await, 1);
+        assert_eq!(before.elapsed(), Duration::from_secs(5));
+        queue.finished(&1, None);
+        let state = queue.lock();
+        assert!(state.due.is_empty() && state.delayed.is_empty());
     }
 
     #[tokio::test(start_paused = true)]
@@ -255,11 +278,11 @@ mod tests {
         let mut waits = Vec::new();
         for _ in 0..3 {
             let key = queue.next().await;
-            waits.push(queue.finished(&key, true).unwrap());
+            waits.push(queue.finished(&key, Some(FIRST)).unwrap());
         }
         assert_eq!(waits, [FIRST, FIRST * 2, FIRST * 4]);
         assert_eq!(queue.next().await, 1);
-        queue.finished(&1, false);
+        queue.finished(&1, None);
         assert!(queue.lock().failures.is_empty());
     }
 }

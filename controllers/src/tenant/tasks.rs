@@ -42,6 +42,8 @@ pub enum Task {
     DaemonSets,
     /// The PodDisruptionBudgets of a namespace.
     Budgets,
+    /// One HorizontalPodAutoscaler.
+    Autoscaler,
     /// The Services of a namespace: their Endpoints and EndpointSlices; or, with a name, one that is gone.
     Services,
     /// The ranges of service addresses of a control plane.
@@ -165,6 +167,15 @@ impl Tasks {
             "policy" if api::BUDGETS.holds(place) && change != Change::Deleted => {
                 self.note(&place.cluster, &place.namespace, Holds::Budgets);
                 self.add(&place.cluster, Task::Budgets, &place.namespace, "");
+            }
+            "autoscaling" if api::AUTOSCALERS.holds(place) && change != Change::Deleted => {
+                let key = Key {
+                    cluster: place.cluster.clone(),
+                    task: Task::Autoscaler,
+                    namespace: (&*place.namespace).into(),
+                    name: (&*place.name).into(),
+                };
+                self.queue.add_after(key, workloads::autoscaler::DELAY);
             }
             "discovery.k8s.io" if api::SLICES.holds(place) => {
                 // Those of others, with no Service behind them, are nobody's work here.
@@ -304,6 +315,7 @@ impl Tasks {
             Task::Adopt => Box::pin(workloads::adopt::reconcile(&cx)).await,
             Task::DaemonSets => Box::pin(workloads::daemon::all(&cx)).await,
             Task::Budgets => Box::pin(workloads::budgets::reconcile(&cx)).await,
+            Task::Autoscaler => Box::pin(workloads::autoscaler::reconcile(&cx)).await,
             Task::Services => Box::pin(services::reconcile(&cx)).await,
             Task::ServiceCidrs => Box::pin(services::cidrs::reconcile(&cx)).await,
             Task::Volumes => Box::pin(storage::reconcile(&cx)).await,

@@ -39,7 +39,9 @@ fn an_approved_request_becomes_a_certificate_that_is_good_here() {
     made["status"]["conditions"] =
         json!([{ "type": "Approved", "status": "True", "reason": "Test", "message": "by the test" }]);
     a.put(&format!("{REQUESTS}/jane/approval"), &made).ok();
-    let signed = wait_until(&a, &format!("{REQUESTS}/jane"), "it is signed", |r| r["status"]["certificate"].is_string());
+    let signed = wait_until(&a, &format!("{REQUESTS}/jane"), "it is signed", |r| {
+        r["status"]["certificate"].is_string()
+    });
     // kubectl with the certificate and the key that never left the test is jane.
     let certificate = signed["status"]["certificate"].as_str().expect("a text");
     let folder = server.folder();
@@ -61,7 +63,11 @@ fn an_approved_request_becomes_a_certificate_that_is_good_here() {
     };
     let here = whoami("a");
     let text = String::from_utf8_lossy(&here.stdout).into_owned();
-    assert!(text.starts_with("jane ") && text.contains("devs"), "{text} {}", String::from_utf8_lossy(&here.stderr));
+    assert!(
+        text.starts_with("jane ") && text.contains("devs"),
+        "{text} {}",
+        String::from_utf8_lossy(&here.stderr)
+    );
     // And nobody elsewhere.
     server.create_vcp("b");
     assert!(!whoami("b").status.success());
@@ -74,7 +80,8 @@ fn a_node_gets_its_client_certificate_when_it_may_ask_for_it() {
     let signer = "kubernetes.io/kube-apiserver-client-kubelet";
     // The administrator asks for a node, and may do everything.
     a.post(REQUESTS, &request("n1", signer, &pem)).ok();
-    let signed = wait_until(&a, &format!("{REQUESTS}/n1"), "it is signed", |r| r["status"]["certificate"].is_string());
+    let signed =
+        wait_until(&a, &format!("{REQUESTS}/n1"), "it is signed", |r| r["status"]["certificate"].is_string());
     assert!(has_condition(&signed, "Approved", "True"));
     assert_eq!(signed["status"]["conditions"][0]["reason"], "AutoApproved");
 }

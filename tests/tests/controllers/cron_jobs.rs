@@ -95,7 +95,9 @@ fn should_not_schedule_jobs_when_suspended() {
     // What is seen after it has been looked at too.
     let other = json!({ "apiVersion": "batch/v1", "kind": "Job", "metadata": { "name": "other" }, "spec": job_spec() });
     a.post(JOBS, &other).ok();
-    wait_until(&a, &format!("{JOBS}/other"), "it was looked at", |job| job["status"]["startTime"].is_string());
+    wait_until(&a, &format!("{JOBS}/other"), "it was looked at", |job| {
+        job["status"]["startTime"].is_string()
+    });
     std::thread::sleep(Duration::from_millis(200));
     assert_eq!(list(&a, JOBS).len(), 1, "none but the other");
 }

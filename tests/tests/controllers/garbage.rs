@@ -4,8 +4,8 @@ use kplane_tests::eventually;
 use serde_json::{Value, json};
 
 use super::{
-    CONTROLLERS, DEPLOYMENTS, PODS, REPLICA_SETS, SOON, deployment, list, name, policy, replication_controller, setup,
-    wait_for, wait_gone, wait_until,
+    CONTROLLERS, DEPLOYMENTS, PODS, REPLICA_SETS, SOON, deployment, list, name, policy,
+    replication_controller, setup, wait_for, wait_gone, wait_until,
 };
 
 #[test]
@@ -84,7 +84,8 @@ fn reference(kind: &str, owner: &Value) -> Value {
 }
 
 #[test]
-fn should_not_delete_dependents_that_have_both_valid_owner_and_owner_thats_waiting_for_dependents_to_be_deleted() {
+fn should_not_delete_dependents_that_have_both_valid_owner_and_owner_thats_waiting_for_dependents_to_be_deleted()
+ {
     let (a, _server) = setup();
     a.post(CONTROLLERS, &replication_controller("going", 4)).ok();
     let staying = a.post(CONTROLLERS, &replication_controller("staying", 0)).ok();

@@ -3,7 +3,9 @@
 use kplane_tests::{Client, eventually};
 use serde_json::{Value, json};
 
-use super::{DEPLOYMENTS, PODS, SOON, deployment, list, name, play_ready, setup, wait_for, wait_gone, wait_until};
+use super::{
+    DEPLOYMENTS, PODS, SOON, deployment, list, name, play_ready, setup, wait_for, wait_gone, wait_until,
+};
 
 const SERVICES: &str = "/api/v1/namespaces/default/services";
 const ENDPOINTS: &str = "/api/v1/namespaces/default/endpoints";
@@ -22,7 +24,8 @@ fn slices(a: &Client, service: &str) -> Vec<Value> {
 }
 
 fn addresses(slices: &[Value]) -> Vec<String> {
-    let endpoints = slices.iter().flat_map(|slice| slice["endpoints"].as_array().cloned().unwrap_or_default());
+    let endpoints =
+        slices.iter().flat_map(|slice| slice["endpoints"].as_array().cloned().unwrap_or_default());
     let mut found: Vec<String> =
         endpoints.map(|e| e["addresses"][0].as_str().unwrap_or_default().to_owned()).collect();
     found.sort();
@@ -79,7 +82,10 @@ fn services_lead_to_the_pods_that_are_ready() {
         e["subsets"][0]["addresses"].as_array().is_some_and(|all| all.len() == 2)
     });
     let slice = &slices(&a, "web")[0];
-    assert_eq!(slice["endpoints"][0]["conditions"], json!({ "ready": true, "serving": true, "terminating": false }));
+    assert_eq!(
+        slice["endpoints"][0]["conditions"],
+        json!({ "ready": true, "serving": true, "terminating": false })
+    );
     assert_eq!(slice["ports"], json!([{ "name": "http", "port": 80, "protocol": "TCP" }]));
     // One that is relabelled is no longer led to.
     let relabelled = json!({ "metadata": { "labels": { "name": "other" } } });
@@ -93,7 +99,9 @@ fn ranges_of_service_addresses_are_ready_and_wait_for_their_addresses() {
     let cidr = json!({ "apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR",
         "metadata": { "name": "extra" }, "spec": { "cidrs": ["10.99.0.0/24"] } });
     a.post(CIDRS, &cidr).ok();
-    let ready = wait_until(&a, &format!("{CIDRS}/extra"), "it is ready", |c| super::has_condition(c, "Ready", "True"));
+    let ready = wait_until(&a, &format!("{CIDRS}/extra"), "it is ready", |c| {
+        super::has_condition(c, "Ready", "True")
+    });
     assert_eq!(ready["metadata"]["finalizers"], json!(["networking.k8s.io/service-cidr-finalizer"]));
     let address = json!({ "apiVersion": "networking.k8s.io/v1", "kind": "IPAddress", "metadata": { "name": "10.99.0.7" },
         "spec": { "parentRef": { "resource": "services", "namespace": "default", "name": "x" } } });

@@ -4,8 +4,8 @@ use kplane_tests::{Client, eventually};
 use serde_json::{Value, json};
 
 use super::{
-    CONTROLLERS, DEPLOYMENTS, PODS, REPLICA_SETS, SOON, deployment, has_condition, list, name, play, play_ready,
-    replication_controller, setup, template, wait_event, wait_for, wait_gone, wait_until,
+    CONTROLLERS, DEPLOYMENTS, PODS, REPLICA_SETS, SOON, deployment, has_condition, list, name, play,
+    play_ready, replication_controller, setup, template, wait_event, wait_for, wait_gone, wait_until,
 };
 
 const JOBS: &str = "/apis/batch/v1/namespaces/default/jobs";
@@ -78,7 +78,11 @@ fn a_deployment_that_recreates_ends_the_old_pods_first() {
     a.post(DEPLOYMENTS, &made).ok();
     play_until(&a, "the first rollout", || is_rolled_out(&a.get(&path).ok(), 2));
     let first: Vec<String> = list(&a, PODS).iter().map(|pod| name(pod).to_owned()).collect();
-    a.strategic(&path, &json!({ "spec": { "template": { "metadata": { "annotations": { "again": "yes" } } } } })).ok();
+    a.strategic(
+        &path,
+        &json!({ "spec": { "template": { "metadata": { "annotations": { "again": "yes" } } } } }),
+    )
+    .ok();
     play_until(&a, "the second rollout", || is_rolled_out(&a.get(&path).ok(), 2));
     assert!(list(&a, PODS).iter().all(|pod| !first.contains(&name(pod).to_owned())));
     // No old set is to be kept.
@@ -155,7 +159,11 @@ fn a_stateful_set_makes_its_pods_in_order_and_rolls_them_from_the_last() {
     let ready = wait_until(&a, &path, "both are ready", |set| set["status"]["readyReplicas"] == 2);
     assert_eq!(ready["status"]["currentRevision"], ready["status"]["updateRevision"]);
     let old = ready["status"]["updateRevision"].clone();
-    a.strategic(&path, &json!({ "spec": { "template": { "metadata": { "annotations": { "again": "yes" } } } } })).ok();
+    a.strategic(
+        &path,
+        &json!({ "spec": { "template": { "metadata": { "annotations": { "again": "yes" } } } } }),
+    )
+    .ok();
     // The last goes first.
     eventually("the last is of the new revision", SOON, || {
         let pod = a.get(&format!("{PODS}/db-1"));
@@ -188,7 +196,8 @@ fn a_daemon_set_has_a_pod_on_every_node_that_it_fits() {
     a.post(DAEMON_SETS, &set).ok();
     wait_for(&a, PODS, 2);
     let path = format!("{DAEMON_SETS}/agent");
-    a.strategic(&path, &json!({ "spec": { "template": { "spec": { "nodeSelector": { "zone": "a" } } } } })).ok();
+    a.strategic(&path, &json!({ "spec": { "template": { "spec": { "nodeSelector": { "zone": "a" } } } } }))
+        .ok();
     let only = |pods: &[Value]| pods.len() == 1 && pods[0].to_string().contains("\"n1\"");
     play_until(&a, "one node is left", || only(&list(&a, PODS)));
     wait_until(&a, &path, "it counts one", |set| set["status"]["desiredNumberScheduled"] == 1);
@@ -199,7 +208,8 @@ fn a_daemon_set_has_a_pod_on_every_node_that_it_fits() {
 }
 
 fn job(name: &str, spec: Value) -> Value {
-    let mut job = json!({ "apiVersion": "batch/v1", "kind": "Job", "metadata": { "name": name }, "spec": spec });
+    let mut job =
+        json!({ "apiVersion": "batch/v1", "kind": "Job", "metadata": { "name": name }, "spec": spec });
     job["spec"]["template"] = json!({ "spec": { "restartPolicy": "Never",
         "containers": [{ "name": "c", "image": "registry.k8s.io/pause:3.10" }] } });
     job
@@ -212,7 +222,8 @@ fn pods_of(a: &Client, job: &str) -> Vec<Value> {
 #[test]
 fn a_job_ends_when_so_many_pods_have_succeeded_or_one_too_many_has_failed() {
     let (a, _server) = setup();
-    a.post(JOBS, &job("sums", json!({ "completions": 3, "parallelism": 2, "completionMode": "Indexed" }))).ok();
+    a.post(JOBS, &job("sums", json!({ "completions": 3, "parallelism": 2, "completionMode": "Indexed" })))
+        .ok();
     let path = format!("{JOBS}/sums");
     eventually("two run", SOON, || pods_of(&a, "sums").len() == 2);
     eventually("all three succeeded", SOON, || {

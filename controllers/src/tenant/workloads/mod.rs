@@ -12,6 +12,7 @@
 //! expected and nothing remembered.
 
 pub mod adopt;
+pub mod autoscaler;
 pub mod budgets;
 pub mod cron_job;
 pub mod daemon;
