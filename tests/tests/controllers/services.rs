@@ -97,17 +97,18 @@ fn services_lead_to_the_pods_that_are_ready() {
 fn ranges_of_service_addresses_are_ready_and_wait_for_their_addresses() {
     let (a, _server) = setup();
     let cidr = json!({ "apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR",
-        "metadata": { "name": "extra" }, "spec": { "cidrs": ["10.99.0.0/24"] } });
+        "metadata": { "name": "extra" }, "spec": { "cidrs": ["10.200.0.0/24"] } });
     a.post(CIDRS, &cidr).ok();
     let ready = wait_until(&a, &format!("{CIDRS}/extra"), "it is ready", |c| {
         super::has_condition(c, "Ready", "True")
     });
     assert_eq!(ready["metadata"]["finalizers"], json!(["networking.k8s.io/service-cidr-finalizer"]));
-    let address = json!({ "apiVersion": "networking.k8s.io/v1", "kind": "IPAddress", "metadata": { "name": "10.99.0.7" },
+    let address = json!({ "apiVersion": "networking.k8s.io/v1", "kind": "IPAddress",
+        "metadata": { "name": "10.200.0.7", "labels": { "ipaddress.kubernetes.io/managed-by": "ipallocator.k8s.io" } },
         "spec": { "parentRef": { "resource": "services", "namespace": "default", "name": "x" } } });
     a.post("/apis/networking.k8s.io/v1/ipaddresses", &address).ok();
     a.delete(&format!("{CIDRS}/extra")).ok();
     wait_until(&a, &format!("{CIDRS}/extra"), "it is held", |c| super::has_condition(c, "Ready", "False"));
-    a.delete("/apis/networking.k8s.io/v1/ipaddresses/10.99.0.7").ok();
+    a.delete("/apis/networking.k8s.io/v1/ipaddresses/10.200.0.7").ok();
     wait_gone(&a, &format!("{CIDRS}/extra"));
 }

@@ -12,13 +12,17 @@ use crate::tenant::api::{ADDRESSES, SERVICE_CIDRS};
 use crate::tenant::object::object_path;
 use crate::tenant::queue::Next;
 use crate::tenant::tasks::{Cx, Holds};
-use crate::tenant::value::{condition, elapsed, has_finalizer, is_deleting, items, name, stamp, text, time};
+use crate::tenant::value::{
+    condition, elapsed, has_finalizer, is_deleting, items, label, name, stamp, text, time,
+};
 
 const COMPONENT: &str = "service-cidr-controller";
 const FINALIZER: &str = "networking.k8s.io/service-cidr-finalizer";
 const READY: &str = "Kubernetes Service CIDR is ready";
 const IN_USE: &str =
     "There are still IPAddresses referencing the ServiceCIDR, please remove them or create a new ServiceCIDR";
+const MANAGED_BY: &str = "ipaddress.kubernetes.io/managed-by";
+const ALLOCATOR: &str = "ipallocator.k8s.io";
 /// How long those that give out addresses have to notice a deletion.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -93,7 +97,9 @@ pub async fn reconcile(cx: &Cx<'_>) -> Result<Next, Error> {
 }
 
 async fn end(cx: &Cx<'_>, cidr: &Value, all: &[Value]) -> Result<Option<Duration>, Error> {
-    let addresses = cx.api.list(&ADDRESSES, "").await?;
+    let mut addresses = cx.api.list(&ADDRESSES, "").await?;
+    // Those that users made by hand hold nothing.
+    addresses.retain(|address| label(address, MANAGED_BY) == Some(ALLOCATOR));
     if !is_free(cidr, all, &addresses) {
         tell(cx, cidr, "False", "Terminating", IN_USE).await?;
         return Ok(None);
