@@ -28,6 +28,8 @@ impl Default for Chain {
             Box::new(ClusterTrustBundleAttest),
             Box::new(CertificateSubjectRestriction),
             Box::new(DefaultIngressClass),
+            Box::new(webhook::MutatingAdmissionWebhook),
+            Box::new(webhook::ValidatingAdmissionWebhook),
             // Webhooks and policies stand before this: quotas count what is left of the object when all have changed it.
             Box::new(ResourceQuota),
         ])

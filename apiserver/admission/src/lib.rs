@@ -7,7 +7,9 @@
 mod access;
 mod certificates;
 mod chain;
+mod configuration;
 mod limits;
+mod memory;
 mod namespace_lifecycle;
 mod node_restriction;
 mod pods;
@@ -22,10 +24,17 @@ mod testing;
 #[cfg(test)]
 mod tests;
 mod usage;
+pub mod webhook;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use kplane_kinds::ResourceDef;
-use kplane_machinery::{GroupResource, Status};
+use kplane_machinery::schema::Schema;
+use kplane_machinery::{GroupResource, GroupVersionKind, Status};
 use serde_json::Value;
 
 pub use access::AccessCheck;
@@ -33,7 +42,9 @@ pub use certificates::{
     CertificateApproval, CertificateSigning, CertificateSubjectRestriction, ClusterTrustBundleAttest,
 };
 pub use chain::Chain;
+pub use configuration::Configuration;
 pub use limits::LimitRanger;
+pub use memory::Memory;
 pub use namespace_lifecycle::NamespaceLifecycle;
 pub use node_restriction::NodeRestriction;
 pub use pods::{DefaultTolerationSeconds, RuntimeClass, TaintNodesByCondition};
@@ -91,6 +102,54 @@ pub trait Reader: Send + Sync {
     async fn authorize(&self, check: &AccessCheck<'_>) -> Result<bool, Status> {
         Ok(check.groups.iter().any(|group| group == "system:masters"))
     }
+
+    /// What the control plane's own objects say of admission, as new as the request.
+    async fn configuration(&self) -> Result<Arc<Configuration>, Status> {
+        let [mutating, validating] = Configuration::RESOURCES.map(Configuration::resource);
+        let objects = [self.list(&mutating, "").await?, self.list(&validating, "").await?];
+        Ok(Arc::new(Configuration::read(objects)))
+    }
+
+    /// An object of a kind in another of its versions.
+    async fn convert(
+        &self,
+        def: &ResourceDef,
+        mut object: Value,
+        from: &str,
+        to: &str,
+    ) -> Result<Value, Status> {
+        def.strategy.convert(&mut object, from, to).map_err(Status::internal)?;
+        if let Some(fields) = object.as_object_mut() {
+            fields.insert("apiVersion".into(), def.gvk(to).group_version().to_string().into());
+        }
+        Ok(object)
+    }
+
+    /// Posts a body to a webhook and returns what it answers. The error is in the words of Go's HTTP client. Without a
+    /// network behind it nobody answers.
+    async fn post(
+        &self,
+        client: &webhook::ClientConfig,
+        _body: Vec<u8>,
+        _timeout: Duration,
+    ) -> Result<Bytes, String> {
+        Err(format!("Post {:?}: there is no network", client.url()))
+    }
+
+    /// Counts a call of a webhook.
+    fn observe(&self, _call: webhook::Observation) {}
+}
+
+/// Of what kind the objects of a write are.
+#[derive(Clone, Copy)]
+pub enum Shape<'a> {
+    /// Of the resource's own.
+    Whole,
+    /// Of that of the subresource: an `Eviction`.
+    Own,
+    /// Of the resource's own, of which webhooks and policies see what this makes of it, an object of the subresource's kind:
+    /// a `Scale`.
+    Part(&'a (dyn Fn(&Value) -> Value + Sync)),
 }
 
 /// What a plugin may know of a write.
@@ -115,10 +174,48 @@ pub struct Attributes<'a> {
     pub user: &'a str,
     /// The user's groups.
     pub groups: &'a [String],
+    /// The user's uid; empty when it has none.
+    pub user_uid: &'a str,
+    /// What else is known of the user.
+    pub extra: &'a BTreeMap<String, Vec<String>>,
+    /// The options of the request, such as `CreateOptions`; null when it has none.
+    pub options: &'a Value,
+    /// Of what kind the objects are.
+    pub shape: Shape<'a>,
     /// Reads other objects.
     pub reader: &'a dyn Reader,
     /// Takes warnings for the client.
     pub warn: &'a (dyn Fn(String) + Sync),
+    /// Takes annotations for the audit log: a key and a value.
+    pub annotate: &'a (dyn Fn(String, String) + Sync),
+    /// What plugins remember of this write.
+    pub memory: &'a Memory,
+}
+
+impl<'a> Attributes<'a> {
+    /// The kind of the objects that webhooks and policies see, where it is the subresource's and not the resource's.
+    pub fn own_kind(&self) -> Option<&'a GroupVersionKind> {
+        match self.shape {
+            Shape::Whole => None,
+            Shape::Own | Shape::Part(_) => self.def.subresource(self.subresource)?.kind.as_ref(),
+        }
+    }
+
+    /// The schema of that kind.
+    pub fn own_schema(&self) -> Option<&'a Schema> {
+        match self.shape {
+            Shape::Whole => None,
+            Shape::Own | Shape::Part(_) => self.def.subresource(self.subresource)?.schema.as_deref(),
+        }
+    }
+
+    /// What webhooks and policies see of an object.
+    pub fn seen(&self, object: &Value) -> Value {
+        match self.shape {
+            Shape::Whole | Shape::Own => object.clone(),
+            Shape::Part(view) => view(object),
+        }
+    }
 }
 
 /// One decision.

@@ -50,6 +50,7 @@ pub fn counts(quota: &Value, def: &ResourceDef) -> bool {
 pub fn recount<'a>(quota: &Value, objects: impl Iterator<Item = (&'a ResourceDef, &'a Value)>) -> Value {
     let mut used = Amounts::new();
     let warn = |_: String| {};
+    let (extra, memory) = Default::default();
     for (def, value) in objects {
         let attributes = Attributes {
             operation: Operation::Create,
@@ -62,8 +63,14 @@ pub fn recount<'a>(quota: &Value, objects: impl Iterator<Item = (&'a ResourceDef
             dry_run: true,
             user: "",
             groups: &[],
+            user_uid: "",
+            extra: &extra,
+            options: &Value::Null,
+            shape: crate::Shape::Whole,
             reader: &Nothing,
             warn: &warn,
+            annotate: &|_, _| {},
+            memory: &memory,
         };
         if in_scope(&attributes, value, quota) {
             usage::add(&mut used, &usage::of_object(&attributes, value));

@@ -105,8 +105,14 @@ impl<'a> Write<'a> {
             dry_run: false,
             user: self.user,
             groups: &self.groups,
+            user_uid: "",
+            extra: &BTreeMap::new(),
+            options: &Value::Null,
+            shape: crate::Shape::Whole,
             reader: self.objects,
             warn: &warn,
+            annotate: &|_, _| {},
+            memory: &crate::Memory::default(),
         };
         let chain = Chain::new(vec![Box::new(plugin)]);
         chain.mutate(&attributes, &mut object).await.map_err(|s| s.message)?;

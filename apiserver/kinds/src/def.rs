@@ -97,6 +97,15 @@ pub struct ScalePaths {
     pub selector: Option<Vec<Arc<str>>>,
 }
 
+/// How objects of a kind go from one of its versions to another, when a webhook of its control plane does that.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Conversion {
+    /// Where the webhook is: a `clientConfig`.
+    pub client: serde_json::Value,
+    /// The versions of `ConversionReview` it takes, the preferred first.
+    pub review_versions: Vec<Arc<str>>,
+}
+
 /// A kind: what it is called, how it is shaped, and its [`Strategy`].
 #[derive(Clone)]
 pub struct ResourceDef {
@@ -137,6 +146,8 @@ pub struct ResourceDef {
     /// (`events.k8s.io` shows the Events of core). They are stored as that resource's, in its storage version, and
     /// [`Strategy::convert`] is then given whole apiVersions, such as `v1` and `events.k8s.io/v1`.
     pub storage_group_resource: Option<GroupResource>,
+    /// Who converts its objects, when that is not [`Strategy::convert`].
+    pub conversion: Option<Arc<Conversion>>,
     /// Served in the root control plane alone.
     pub root_only: bool,
     /// The version that discovery's `storageVersionHash` is made of, where that is not the storage version.

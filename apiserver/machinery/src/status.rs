@@ -36,6 +36,32 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// The reason of a body; `Unknown` for words that are none of upstream's.
+    pub fn parse(text: &str) -> Self {
+        const KNOWN: [Reason; 19] = [
+            Reason::Unauthorized,
+            Reason::Forbidden,
+            Reason::NotFound,
+            Reason::AlreadyExists,
+            Reason::Conflict,
+            Reason::Gone,
+            Reason::Invalid,
+            Reason::ServerTimeout,
+            Reason::StoreReadError,
+            Reason::Timeout,
+            Reason::TooManyRequests,
+            Reason::BadRequest,
+            Reason::MethodNotAllowed,
+            Reason::NotAcceptable,
+            Reason::RequestEntityTooLarge,
+            Reason::UnsupportedMediaType,
+            Reason::InternalError,
+            Reason::Expired,
+            Reason::ServiceUnavailable,
+        ];
+        KNOWN.into_iter().find(|reason| reason.as_str() == text).unwrap_or(Self::Unknown)
+    }
+
     /// The reason as it stands in the body; `Unknown` is the empty text.
     pub fn as_str(self) -> &'static str {
         match self {

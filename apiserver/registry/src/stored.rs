@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::Error;
-use crate::encoded::{self, Form, Header};
+use crate::encoded::{self, Encoded, Form, Header};
 use crate::keys::decode_rel;
 use crate::layer::Heir;
 
@@ -41,6 +41,12 @@ impl Stored {
     pub(crate) fn inherited(rel: Arc<str>, revision: u64, heir: Heir) -> Result<Self, Error> {
         let decoded = decode_rel(&rel)?.map(Arc::new);
         Ok(Self { rel, decoded, revision, body: Body::Inherited(Arc::new(heir)) })
+    }
+
+    /// The same object at the same revision with another content: what it is in another version of its kind.
+    pub fn with_content(&self, content: Encoded) -> Result<Self, Error> {
+        let own = Self::own(self.rel.clone(), self.revision, content.into_bytes()[..].into())?;
+        own.ok_or_else(|| Error::Invalid("the content is no object".into()))
     }
 
     /// The key below the resource.

@@ -23,6 +23,10 @@ pub struct App {
     pub registry: Registry,
     /// Who may decide of writes.
     pub admission: kplane_admission::Chain,
+    /// What control planes say of admission.
+    pub admission_configurations: crate::admission_configuration::Configurations,
+    /// What speaks for control planes to the API servers behind theirs.
+    pub aggregator: crate::aggregation::Aggregator,
     /// Calls out of the server.
     pub egress: kplane_egress::Egress,
     /// Kinds that control planes defined for themselves.

@@ -30,6 +30,7 @@ pub async fn ensure(
     kinds: &Kinds,
     options: &Options,
     ca: &str,
+    front_proxy_ca: &str,
     address: SocketAddr,
 ) -> anyhow::Result<Base> {
     let mut objects = Vec::new();
@@ -43,6 +44,7 @@ pub async fn ensure(
     };
     let parameters = Parameters::new([
         ("ca", ca.to_owned()),
+        ("front-proxy-ca", front_proxy_ca.to_owned()),
         ("host-ip", host.to_string()),
         ("port", address.port().to_string()),
     ])?;
@@ -93,5 +95,7 @@ fn placeholders_of(text: &str, options: &Options) -> String {
         .replace("${service-cidr}", SERVICE_CIDR)
         .replace("${ca}", "{{kplane.ca}}")
         .replace("${host-ip}", "{{kplane.host-ip}}")
+        .replace("${front-proxy-ca}", "{{kplane.front-proxy-ca}}")
+        .replace("${uid}", "{{kplane.uid}}")
         .replace("${created}", "{{kplane.created}}")
 }

@@ -8,12 +8,12 @@ use kplane_machinery::Status;
 
 use crate::body::{self, Answer};
 use crate::endpoints::cx::{Cx, Resource};
-use crate::{discovery, endpoints, health, openapi, wellknown};
+use crate::{aggregation, discovery, endpoints, health, openapi, wellknown};
 
 /// Answers a request.
 pub async fn answer(cx: Arc<Cx>, method: &Method, incoming: Incoming) -> Result<Answer, Status> {
     if cx.info.is_resource {
-        return resource(cx, incoming).await;
+        return resource(cx, method, incoming).await;
     }
     let path = cx.info.path.trim_end_matches('/');
     let reads = matches!(*method, Method::GET | Method::HEAD);
@@ -26,7 +26,9 @@ pub async fn answer(cx: Arc<Cx>, method: &Method, incoming: Incoming) -> Result<
         ["version"] => Ok(body::indented(StatusCode::OK, &crate::version::info())),
         ["healthz" | "livez" | "readyz", ..] => health::answer(&cx, &segments).await,
         ["metrics"] => crate::metrics::answer(&cx).await,
-        ["api"] | ["apis"] | ["api" | "apis", _] | ["apis", _, _] => discovery(&cx, &segments).await,
+        ["api"] | ["apis"] | ["api" | "apis", _] | ["apis", _, _] => {
+            discovery(&cx, &segments, method, incoming).await
+        }
         ["openapi", "v2"] => openapi::v2(&cx).await,
         ["openapi", "v3"] => openapi::v3_index(&cx).await,
         ["openapi", "v3", rest @ ..] => openapi::v3(&cx, &rest.join("/")).await,
@@ -36,11 +38,14 @@ pub async fn answer(cx: Arc<Cx>, method: &Method, incoming: Incoming) -> Result<
     }
 }
 
-async fn resource(cx: Arc<Cx>, incoming: Incoming) -> Result<Answer, Status> {
+async fn resource(cx: Arc<Cx>, method: &Method, incoming: Incoming) -> Result<Answer, Status> {
     // Core resources live below /api alone, all others below /apis.
     let info = &cx.info;
     let Some(def) = cx.app.resolve(&cx.vcp, &info.group, &info.version, &info.resource).await? else {
         let known = cx.app.groups(&cx.vcp).await?.resources(&info.group, &info.version).is_some();
+        if !known && let Some(api) = aggregation::find(&cx, &info.group, &info.version).await? {
+            return aggregation::proxy(&cx, &api, method, incoming).await;
+        }
         return if known { Err(Status::no_such_path()) } else { Ok(body::page_not_found()) };
     };
     let resource = Resource { def, version: info.version.as_str().into() };
@@ -61,20 +66,40 @@ async fn resource(cx: Arc<Cx>, incoming: Incoming) -> Result<Answer, Status> {
     endpoints::resource(cx, resource, incoming).await
 }
 
-async fn discovery(cx: &Cx, segments: &[&str]) -> Result<Answer, Status> {
+async fn discovery(
+    cx: &Cx,
+    segments: &[&str],
+    method: &Method,
+    incoming: Incoming,
+) -> Result<Answer, Status> {
     let groups = cx.app.groups(&cx.vcp).await?;
     if let Some(version) = discovery::asks_aggregated(&cx.headers)
         && segments.len() == 1
     {
-        let document = discovery::aggregated(&groups, segments[0] == "api", version);
+        let mut document = discovery::aggregated(&groups, segments[0] == "api", version);
+        if segments[0] == "apis" {
+            aggregation::merge_aggregated(cx, &mut document).await?;
+        }
         return Ok(discovery::with_etag(cx, &document, version));
     }
     let document = match segments {
         ["api"] => Some(discovery::api_versions(&groups, &cx.app.address())),
-        ["apis"] => Some(discovery::group_list(&groups)),
+        ["apis"] => {
+            let mut list = discovery::group_list(&groups);
+            aggregation::merge_groups(cx, &mut list).await?;
+            Some(list)
+        }
         ["api", version] => discovery::resource_list(&groups, "", version),
-        ["apis", group] => groups.get(group).map(discovery::group),
-        ["apis", group, version] => discovery::resource_list(&groups, group, version),
+        ["apis", group] => {
+            aggregation::merge_group(cx, group, groups.get(group).map(discovery::group)).await?
+        }
+        ["apis", group, version] => match discovery::resource_list(&groups, group, version) {
+            None => match aggregation::find(cx, group, version).await? {
+                Some(api) => return aggregation::proxy(cx, &api, method, incoming).await,
+                None => None,
+            },
+            known => known,
+        },
         _ => None,
     };
     match document {

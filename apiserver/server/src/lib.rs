@@ -7,6 +7,8 @@
 //!
 //! [`run::start`] makes a server from [`options::Options`]; [`app::App`] holds its parts.
 
+pub mod admission_configuration;
+pub mod aggregation;
 pub mod all_vcps;
 mod allocate;
 pub mod app;

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::{Method, StatusCode};
+use kplane_admission::webhook::Observation;
 use kplane_machinery::Status;
 use kplane_storage::RangeRequest;
 
@@ -22,6 +23,10 @@ const BOUNDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0
 pub struct Metrics {
     in_flight: AtomicI64,
     requests: Mutex<BTreeMap<(String, u16), Series>>,
+    /// By kind of webhook, operation, and whether the write was refused.
+    webhooks: Mutex<BTreeMap<(&'static str, &'static str, bool), Series>>,
+    /// Webhooks that could not be asked, by kind: what was refused for that, and what was let through.
+    unasked: Mutex<BTreeMap<(&'static str, bool), u64>>,
 }
 
 #[derive(Clone, Default)]
@@ -29,6 +34,27 @@ struct Series {
     count: u64,
     seconds: f64,
     buckets: [u64; BOUNDS.len()],
+}
+
+impl Series {
+    fn add(&mut self, seconds: f64) {
+        self.count += 1;
+        self.seconds += seconds;
+        for (bucket, bound) in self.buckets.iter_mut().zip(BOUNDS) {
+            if seconds <= bound {
+                *bucket += 1;
+            }
+        }
+    }
+
+    fn render(&self, out: &mut String, name: &str, labels: &str) {
+        for (bucket, bound) in self.buckets.iter().zip(BOUNDS) {
+            line(out, &format!("{name}_bucket"), &format!("{labels},le=\"{bound}\""), *bucket as f64);
+        }
+        line(out, &format!("{name}_bucket"), &format!("{labels},le=\"+Inf\""), self.count as f64);
+        line(out, &format!("{name}_sum"), labels, self.seconds);
+        line(out, &format!("{name}_count"), labels, self.count as f64);
+    }
 }
 
 /// A request that is being answered.
@@ -52,13 +78,41 @@ impl Metrics {
         drop(in_flight);
         let seconds = elapsed.as_secs_f64();
         let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
-        let series = requests.entry((method.as_str().to_owned(), status.as_u16())).or_default();
-        series.count += 1;
-        series.seconds += seconds;
-        for (bucket, bound) in series.buckets.iter_mut().zip(BOUNDS) {
-            if seconds <= bound {
-                *bucket += 1;
-            }
+        requests.entry((method.as_str().to_owned(), status.as_u16())).or_default().add(seconds);
+    }
+
+    /// Counts a call of an admission webhook.
+    pub fn webhook(&self, call: &Observation) {
+        let mut webhooks = self.webhooks.lock().unwrap_or_else(PoisonError::into_inner);
+        let labels = (call.webhook, call.operation.as_str(), call.rejected);
+        webhooks.entry(labels).or_default().add(call.elapsed.as_secs_f64());
+        drop(webhooks);
+        if call.failed {
+            let mut unasked = self.unasked.lock().unwrap_or_else(PoisonError::into_inner);
+            *unasked.entry((call.webhook, call.rejected)).or_default() += 1;
+        }
+    }
+
+    fn render_webhooks(&self, out: &mut String) {
+        let webhooks = self.webhooks.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let name = "apiserver_admission_webhook_admission_duration_seconds";
+        head(out, name, "histogram", "How long webhooks took, by kind, operation and outcome.");
+        for ((webhook, operation, rejected), series) in &webhooks {
+            let labels = format!("type=\"{webhook}\",operation=\"{operation}\",rejected=\"{rejected}\"");
+            series.render(out, name, &labels);
+        }
+        let unasked = self.unasked.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let (closed, open) =
+            ("apiserver_admission_webhook_rejection_count", "apiserver_admission_webhook_fail_open_count");
+        head(out, closed, "counter", "Writes refused because a webhook could not be asked, by kind.");
+        head(out, open, "counter", "Webhooks that could not be asked and were passed over, by kind.");
+        for ((webhook, rejected), count) in &unasked {
+            let labels = if *rejected {
+                format!("type=\"{webhook}\",error_type=\"calling_webhook_error\"")
+            } else {
+                format!("type=\"{webhook}\"")
+            };
+            line(out, if *rejected { closed } else { open }, &labels, *count as f64);
         }
     }
 
@@ -76,16 +130,11 @@ impl Metrics {
         let name = "apiserver_request_duration_seconds";
         head(out, name, "histogram", "The time until an answer began, by method and status.");
         for ((method, code), series) in &requests {
-            let labels = format!("verb=\"{method}\",code=\"{code}\"");
-            for (bucket, bound) in series.buckets.iter().zip(BOUNDS) {
-                line(out, &format!("{name}_bucket"), &format!("{labels},le=\"{bound}\""), *bucket as f64);
-            }
-            line(out, &format!("{name}_bucket"), &format!("{labels},le=\"+Inf\""), series.count as f64);
-            line(out, &format!("{name}_sum"), &labels, series.seconds);
-            line(out, &format!("{name}_count"), &labels, series.count as f64);
+            series.render(out, name, &format!("verb=\"{method}\",code=\"{code}\""));
         }
         head(out, "apiserver_current_inflight_requests", "gauge", "Requests that are being answered.");
         line(out, "apiserver_current_inflight_requests", "", self.in_flight.load(Ordering::Relaxed) as f64);
+        self.render_webhooks(out);
     }
 }
 

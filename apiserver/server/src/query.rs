@@ -18,6 +18,20 @@ impl Query {
         )
     }
 
+    /// Writes it as a raw query again.
+    pub fn to_raw(&self) -> String {
+        let mut out = String::new();
+        for (key, value) in &self.0 {
+            if !out.is_empty() {
+                out.push('&');
+            }
+            encode(key, &mut out);
+            out.push('=');
+            encode(value, &mut out);
+        }
+        out
+    }
+
     /// The first value of a parameter.
     pub fn get(&self, key: &str) -> Option<&str> {
         self.0.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str())
@@ -31,6 +45,15 @@ impl Query {
     /// A boolean parameter: absent, `0` and `false` are false, all else true (`Convert_Slice_string_To_bool`).
     pub fn flag(&self, key: &str) -> bool {
         self.get(key).is_some_and(|v| !matches!(v, "0" | "false" | "False" | "FALSE"))
+    }
+}
+
+fn encode(text: &str, out: &mut String) {
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => out.push(char::from(byte)),
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use kplane_auth::pki::{CertificateResolver, Pki, PkiOptions, server_config};
+use kplane_auth::pki::{CertificateResolver, FrontProxy, Pki, PkiOptions, server_config};
 use kplane_machinery::GroupVersionKind;
 use kplane_machinery::time::Time;
 use kplane_registry::{Registry, RegistryOptions};
@@ -84,6 +84,7 @@ pub async fn start(options: Options, shutdown: CancellationToken) -> anyhow::Res
     )
     .context("the certificates of the server")?;
     let ca_pem = pki.ca_pem().to_owned();
+    let front_proxy = FrontProxy::new(pki.secret())?;
     let resolver = match (&options.tls_cert_file, &options.tls_private_key_file) {
         (Some(certificate), Some(key)) => {
             let resolver = Arc::new(CertificateResolver::default());
@@ -102,7 +103,7 @@ pub async fn start(options: Options, shutdown: CancellationToken) -> anyhow::Res
     .await
     .context("the store cannot be used")?;
     let kinds = Kinds::default();
-    let base = base::ensure(&registry, &kinds, &options, &ca_pem, address)
+    let base = base::ensure(&registry, &kinds, &options, &ca_pem, front_proxy.ca_pem(), address)
         .await
         .context("what control planes start with")?;
     let delete_options = kplane_schema::builtin()
@@ -122,6 +123,8 @@ pub async fn start(options: Options, shutdown: CancellationToken) -> anyhow::Res
         definitions: custom::Definitions::new(&registry),
         registry,
         admission: kplane_admission::Chain::default(),
+        admission_configurations: crate::admission_configuration::Configurations::default(),
+        aggregator: crate::aggregation::Aggregator::new(front_proxy),
         egress: kplane_egress::Egress::new(crate::egress::policy(&options, address)?),
         identities,
         audit: match &options.audit_log_path {
@@ -157,6 +160,7 @@ impl Server {
             tokio::spawn(custom::controller::run(self.app.clone())),
             tokio::spawn(tenancy::controller::run(self.app.clone())),
             tokio::spawn(crate::quota::run(self.app.clone())),
+            tokio::spawn(crate::aggregation::availability::run(self.app.clone())),
             tokio::spawn(settle::run(self.app.clone(), settle::VOLUMES)),
             tokio::spawn(settle::run(self.app.clone(), settle::FLOW_SCHEMAS)),
             tokio::spawn(settle::run(self.app.clone(), settle::PRIORITY_LEVELS)),

@@ -244,14 +244,22 @@ fn priority_classes(objects: &mut Vec<BootstrapObject>) {
     }
 }
 
-/// What extension servers read to know whom to trust. There is no proxy in front that speaks for users.
+/// What extension servers read to know whom to trust: the API server speaks for users in the name of their control plane.
 fn authentication(objects: &mut Vec<BootstrapObject>) {
     objects.push(kind("", "ConfigMap", "configmaps").object(
         Some("kube-system"),
         "extension-apiserver-authentication",
         Some(APISERVER),
         Value::Null,
-        json!({ "data": { "client-ca-file": "${ca}" } }),
+        json!({ "data": {
+            "client-ca-file": "${ca}",
+            "requestheader-allowed-names": "[\"front-proxy-client:${uid}\"]",
+            "requestheader-client-ca-file": "${front-proxy-ca}",
+            "requestheader-extra-headers-prefix": "[\"X-Remote-Extra-\"]",
+            "requestheader-group-headers": "[\"X-Remote-Group\"]",
+            "requestheader-uid-headers": "[\"X-Remote-Uid\"]",
+            "requestheader-username-headers": "[\"X-Remote-User\"]",
+        } }),
     ));
 }
 

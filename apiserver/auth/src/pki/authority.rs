@@ -187,7 +187,7 @@ fn serial() -> Result<[u8; 16], PkiError> {
     Ok(serial)
 }
 
-fn params(name: &str, not_before: i64, not_after: i64) -> Result<CertificateParams, PkiError> {
+pub(super) fn params(name: &str, not_before: i64, not_after: i64) -> Result<CertificateParams, PkiError> {
     let at = |unix: i64| {
         u64::try_from(unix)
             .ok()

@@ -9,6 +9,7 @@
 //! read and never made again; a file that cannot be read is an error.
 
 mod authority;
+mod front_proxy;
 mod peer;
 mod tls;
 
@@ -23,6 +24,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
 pub use authority::Authority;
+pub use front_proxy::FrontProxy;
 pub use peer::{ClientTrust, PeerError, PeerScope, VerifiedPeer};
 pub use tls::{CertificateResolver, server_config};
 

@@ -51,7 +51,12 @@ impl PlaneSecret {
     }
 
     fn signing_key(&self, uid: &str) -> Option<SigningKey> {
-        let derive = Hkdf::<Sha256>::new(Some(PURPOSE), &self.0);
+        self.derive_key(PURPOSE, uid)
+    }
+
+    /// The key for a purpose, and within it for a uid.
+    pub(crate) fn derive_key(&self, purpose: &[u8], uid: &str) -> Option<SigningKey> {
+        let derive = Hkdf::<Sha256>::new(Some(purpose), &self.0);
         // Nearly every 32 bytes are a key: the second turn is for one in 2^32.
         (0..=u8::MAX).find_map(|turn| {
             let mut scalar = [0; 32];

@@ -223,6 +223,7 @@ impl Row {
             strategy: (self.strategy)(),
             custom: false,
             storage_group_resource: self.stored_as.map(|(g, r)| GroupResource::new(g, r)),
+            conversion: None,
             root_only: self.root_only,
             hash_version: self.hash_version.map(Into::into),
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kplane_kinds::def::ScalePaths;
+use kplane_kinds::def::{Conversion, ScalePaths};
 use kplane_kinds::{Column, ResourceDef, Scope, Subresource, Verbs, VersionDef};
 use kplane_machinery::field::Path;
 use kplane_machinery::schema::{Schema, SchemaLink, SchemaType};
@@ -101,8 +101,20 @@ pub fn compile(crd: &Value) -> Result<ResourceDef, Status> {
         custom: true,
         kind,
         storage_group_resource: None,
+        conversion: conversion(spec),
         root_only: false,
         hash_version: None,
+    })
+}
+
+/// The webhook that converts, if one does.
+fn conversion(spec: &Value) -> Option<Arc<Conversion>> {
+    let conversion = &spec["conversion"];
+    (conversion["strategy"] == "Webhook").then(|| {
+        Arc::new(Conversion {
+            client: conversion["webhook"]["clientConfig"].clone(),
+            review_versions: texts(&conversion["webhook"]["conversionReviewVersions"]),
+        })
     })
 }
 

@@ -3,10 +3,12 @@
 //! - `definitions`: which custom kinds a control plane has, as fresh as any read, compiled once by content.
 //! - `compile`: from a definition to a kind.
 //! - `names`: which of the names a definition asks for it gets.
+//! - `conversion`: from one version to another by a webhook.
 //! - `controller`: what happens to a definition after it is written.
 
 mod compile;
 pub mod controller;
+pub mod conversion;
 mod definitions;
 mod names;
 mod strategy;

@@ -1,5 +1,6 @@
 //! One request on its way through the endpoints: [`Cx`].
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use http::HeaderMap;
@@ -80,6 +81,17 @@ pub struct Cx {
     pub user: UserInfo,
     /// What will be said in `Warning` headers.
     pub warnings: Mutex<Vec<String>>,
+    /// What is kept while the request is answered.
+    pub kept: Kept,
+}
+
+/// What is found or said while a request is answered.
+#[derive(Default)]
+pub struct Kept {
+    /// What the control plane's own objects say of admission, read once a request.
+    pub admission: tokio::sync::OnceCell<Arc<kplane_admission::Configuration>>,
+    /// What admission says for the audit log, by key.
+    pub annotations: Mutex<BTreeMap<String, String>>,
 }
 
 impl Cx {
@@ -91,6 +103,12 @@ impl Cx {
         if !warnings.contains(&text) {
             warnings.push(text);
         }
+    }
+
+    /// Adds an annotation to the request's audit event. The first word on a key holds, as upstream.
+    pub fn annotate(&self, key: String, value: String) {
+        let mut annotations = self.kept.annotations.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        annotations.entry(key).or_insert(value);
     }
 
     /// The manager that managed fields name: `fieldManager`, or the first part of the user agent.
@@ -130,6 +148,7 @@ impl Cx {
                 ..UserInfo::default()
             },
             warnings: Mutex::default(),
+            kept: Kept::default(),
         }
     }
 }

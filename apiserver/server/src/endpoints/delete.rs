@@ -12,8 +12,9 @@ use super::cx::{Cx, Resource};
 use super::output;
 use super::selectors::Selection;
 use super::write::{Admission, Preconditions, set_version};
-use super::{failures, objects, system};
+use super::{failures, system};
 use crate::body::{self, Answer};
+use crate::custom::conversion;
 
 const MAX_ATTEMPTS: usize = 64;
 
@@ -75,6 +76,31 @@ impl DeleteOptions {
         Ok(options)
     }
 
+    /// As admission sees them.
+    fn to_value(&self) -> Value {
+        let mut value = json!({"kind": "DeleteOptions", "apiVersion": "meta.k8s.io/v1"});
+        if self.dry_run {
+            value["dryRun"] = json!(["All"]);
+        }
+        if let Some(seconds) = self.grace_period {
+            value["gracePeriodSeconds"] = seconds.into();
+        }
+        if let Some(orphan) = self.orphan_dependents {
+            value["orphanDependents"] = orphan.into();
+        }
+        if let Some(policy) = &self.propagation {
+            value["propagationPolicy"] = policy.as_str().into();
+        }
+        for (field, given) in
+            [("uid", &self.preconditions.uid), ("resourceVersion", &self.preconditions.resource_version)]
+        {
+            if let Some(given) = given {
+                value["preconditions"][field] = given.as_str().into();
+            }
+        }
+        value
+    }
+
     /// The finalizers of an object once its deletion has begun (`deletionFinalizersForGarbageCollection`).
     fn finalizers(&self, resource: &Resource, object: &Value) -> Vec<String> {
         let present: Vec<&str> = finalizers_of(object).collect();
@@ -124,12 +150,14 @@ pub async fn delete_object(
 ) -> Result<Deleted, Status> {
     let key = resource.object_key(namespace, name);
     let mut current = cx.app.registry.get(&cx.vcp, &key).await.map_err(failures::store)?;
-    let admission = Admission::new(cx, resource, admission::Operation::Delete, "").dry_run(options.dry_run);
+    let admission = Admission::new(cx, resource, admission::Operation::Delete, "")
+        .dry_run(options.dry_run)
+        .with_options(options.to_value());
     for _ in 0..MAX_ATTEMPTS {
         let Some(stored) = current else {
             return Err(Status::not_found(&resource.group_resource(), name));
         };
-        let old = objects::decode(resource, &stored)?;
+        let old = conversion::decode(cx, resource, &stored).await?;
         options.preconditions.check(resource, &old)?;
         crate::tenancy::check_deletion(cx, resource, &old)?;
         let mut nothing = old.clone();
@@ -194,7 +222,7 @@ async fn delete_once(
         if options.dry_run {
             return Ok(Ok(Deleted { object: new, gone: false }));
         }
-        let encoded = objects::encode(resource, &new)?;
+        let encoded = conversion::encode(cx, resource, &new).await?;
         let effects = crate::tenancy::effects_of_update(cx, resource, &new, &old)?;
         return match cx
             .app

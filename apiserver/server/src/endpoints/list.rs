@@ -91,6 +91,7 @@ pub async fn list(cx: &Cx, resource: &Resource) -> Result<Answer, Status> {
         return Err(status);
     }
     let ListPage { items, revision, next, remaining } = page;
+    let items = crate::custom::conversion::show(cx, resource, items).await?;
     let token = next.map(|key| {
         ContinueToken::after(revision as i64, key.namespace.as_deref(), &key.name, namespace.is_some())
             .encode()

@@ -1,5 +1,6 @@
 //! Objects between the form they are stored in and the form a client asked for.
 
+use kplane_kinds::ResourceDef;
 use kplane_machinery::{GroupVersion, Status};
 use kplane_registry::{Encoded, Stored};
 use serde_json::Value;
@@ -22,6 +23,11 @@ pub fn decode(resource: &Resource, stored: &Stored) -> Result<Value, Status> {
 pub fn decode_storage(resource: &Resource, stored: &Stored) -> Result<Value, Status> {
     let version = resource.def.storage_version.clone();
     decode_as(resource, &version, stored)
+}
+
+/// A stored object in the version it was stored in, whatever that is by now.
+pub fn decode_stored(resource: &Resource, stored: &Stored) -> Result<Value, Status> {
+    decode_as(resource, version_of(stored.api_version()), stored)
 }
 
 fn decode_as(resource: &Resource, version: &str, stored: &Stored) -> Result<Value, Status> {
@@ -49,13 +55,18 @@ fn decode_as(resource: &Resource, version: &str, stored: &Stored) -> Result<Valu
 
 /// Turns an object of one version of its kind into another, in place.
 pub fn convert(resource: &Resource, object: &mut Value, from: &str, to: &str) -> Result<(), Status> {
-    let api_version = resource.def.gvk(to).group_version().to_string();
+    convert_as(&resource.def, object, from, to)
+}
+
+/// Turns an object of one version of a kind into another, in place.
+pub fn convert_as(def: &ResourceDef, object: &mut Value, from: &str, to: &str) -> Result<(), Status> {
+    let api_version = def.gvk(to).group_version().to_string();
     if from != to {
-        resource.def.strategy.convert(object, from, to).map_err(Status::internal)?;
+        def.strategy.convert(object, from, to).map_err(Status::internal)?;
     }
     if let Some(fields) = object.as_object_mut() {
         fields.insert("apiVersion".into(), api_version.into());
-        fields.insert("kind".into(), (&*resource.def.kind).into());
+        fields.insert("kind".into(), (&*def.kind).into());
     }
     Ok(())
 }

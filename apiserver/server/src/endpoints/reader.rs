@@ -1,37 +1,43 @@
 //! Reads of other objects of the same control plane, for admission.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
-use kplane_admission::{AccessCheck, Reader};
+use bytes::Bytes;
+use kplane_admission::webhook::{ClientConfig, Observation};
+use kplane_admission::{AccessCheck, Configuration, Reader};
 use kplane_auth::UserInfo;
 use kplane_auth::authz::Attributes;
+use kplane_kinds::ResourceDef;
 use kplane_machinery::{GroupResource, Status, object};
 use kplane_registry::{Effects, Encoded, ListRequest, ObjectKey, ResourceKey, Vcp, WriteError};
 use serde_json::Value;
 
-use super::cx::Cx;
+use super::cx::{Cx, Kept};
 use super::failures;
 use super::objects::SCHEMA_EPOCH;
 use crate::app::App;
+use crate::custom::conversion;
 
 /// Reads within one control plane.
 pub struct VcpReader<'a> {
     app: &'a App,
     vcp: &'a Vcp,
+    kept: Option<&'a Kept>,
 }
 
 impl Cx {
     /// A reader of this request's control plane.
     pub fn reader(&self) -> VcpReader<'_> {
-        VcpReader { app: &self.app, vcp: &self.vcp }
+        VcpReader { app: &self.app, vcp: &self.vcp, kept: Some(&self.kept) }
     }
 }
 
 impl<'a> VcpReader<'a> {
     /// A reader of a control plane.
     pub fn new(app: &'a App, vcp: &'a Vcp) -> Self {
-        Self { app, vcp }
+        Self { app, vcp, kept: None }
     }
 
     /// The server.
@@ -107,5 +113,25 @@ impl Reader for VcpReader<'_> {
             ..Attributes::of_resource(&user, check.verb, check.group, check.resource)
         };
         Ok(self.app.identities.decide(self.app, Some(self.vcp), &attributes).await?.allowed())
+    }
+
+    async fn configuration(&self) -> Result<Arc<Configuration>, Status> {
+        let find = || self.app.admission_configurations.get(&self.app.registry, self.vcp);
+        match self.kept {
+            Some(kept) => kept.admission.get_or_try_init(find).await.cloned(),
+            None => find().await,
+        }
+    }
+
+    async fn convert(&self, def: &ResourceDef, object: Value, from: &str, to: &str) -> Result<Value, Status> {
+        conversion::convert(self.app, self.vcp, def, object, from, to).await
+    }
+
+    async fn post(&self, client: &ClientConfig, body: Vec<u8>, timeout: Duration) -> Result<Bytes, String> {
+        self.app.post(self.vcp, client, body, timeout).await
+    }
+
+    fn observe(&self, call: Observation) {
+        self.app.metrics.webhook(&call);
     }
 }

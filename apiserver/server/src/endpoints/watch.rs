@@ -54,6 +54,7 @@ pub async fn watch(cx: Arc<Cx>, resource: Resource) -> Result<Answer, Status> {
         Duration::from_secs(rand::rng().random_range(MIN_TIMEOUT_SECONDS..2 * MIN_TIMEOUT_SECONDS))
     });
     let encoder = EventEncoder::new(&cx, &resource, form)?;
+    let converts = resource.def.conversion.is_some();
     let events = match cx.app.registry.watch(&cx.vcp, &resource.key(), request).await {
         Ok(events) => events,
         // Told on the stream, as upstream's cacher does.
@@ -69,6 +70,8 @@ pub async fn watch(cx: Arc<Cx>, resource: Resource) -> Result<Answer, Status> {
         selection,
         resource,
         encoder,
+        // Kept only where it is needed, for as long as the watch lasts.
+        converting: converts.then(|| cx.clone()),
         ended: false,
     };
     Ok(streamed(form, futures::stream::unfold(state, State::next)))
@@ -98,6 +101,7 @@ struct State<S> {
     selection: Selection,
     resource: Resource,
     encoder: EventEncoder,
+    converting: Option<Arc<Cx>>,
     ended: bool,
 }
 
@@ -115,10 +119,10 @@ impl<S: Stream<Item = Result<WatchItem, Error>> + Send> State<S> {
                 item = self.events.next() => item?,
                 () = tokio::time::sleep_until(self.deadline) => return None,
             };
-            self.write(item, &mut out);
+            self.write(item, &mut out).await;
             for _ in 0..BATCH {
                 match self.events.next().now_or_never() {
-                    Some(Some(item)) if !self.ended => self.write(item, &mut out),
+                    Some(Some(item)) if !self.ended => self.write(item, &mut out).await,
                     _ => break,
                 }
             }
@@ -131,20 +135,38 @@ impl<S: Stream<Item = Result<WatchItem, Error>> + Send> State<S> {
         }
     }
 
-    fn write(&mut self, item: Result<WatchItem, Error>, out: &mut Vec<u8>) {
+    async fn write(&mut self, item: Result<WatchItem, Error>, out: &mut Vec<u8>) {
         if matches!(item, Err(Error::TooSlow)) {
             // Upstream closes such a watch without a word: the client begins again where it was.
             self.ended = true;
             return;
         }
-        if let Err(status) = self.try_write(item, out) {
+        let item = match item.map_err(watch_failure) {
+            Ok(item) => self.convert(item).await,
+            Err(status) => Err(status),
+        };
+        if let Err(status) = item.and_then(|item| self.try_write(item, out)) {
             out.extend_from_slice(&self.encoder.error(&status));
             self.ended = true;
         }
     }
 
-    fn try_write(&mut self, item: Result<WatchItem, Error>, out: &mut Vec<u8>) -> Result<(), Status> {
-        match item.map_err(watch_failure)? {
+    /// The objects of an event in the version of the watch, where a webhook converts them.
+    async fn convert(&self, item: WatchItem) -> Result<WatchItem, Status> {
+        let Some(cx) = &self.converting else { return Ok(item) };
+        let WatchItem::Event { kind, object, previous } = item else { return Ok(item) };
+        let mut objects = vec![object];
+        objects.extend(previous);
+        let shown = crate::custom::conversion::show(cx, &self.resource, objects).await?;
+        let mut shown = shown.into_iter();
+        match shown.next() {
+            Some(object) => Ok(WatchItem::Event { kind, object, previous: shown.next() }),
+            None => Err(Status::internal("a converted object is missing")),
+        }
+    }
+
+    fn try_write(&mut self, item: WatchItem, out: &mut Vec<u8>) -> Result<(), Status> {
+        match item {
             WatchItem::Bookmark { revision, initial_events_end } => {
                 self.encoder.bookmark(revision, initial_events_end, out)
             }

@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::cx::{Cx, Resource};
 use super::managed::{self, Tracking};
 use super::{failures, objects, system};
+use crate::custom::conversion;
 
 /// How often a write is tried again when others come between, before the client is told to.
 const MAX_ATTEMPTS: usize = 64;
@@ -90,6 +91,9 @@ pub struct Admission<'a> {
     operation: admission::Operation,
     subresource: &'a str,
     dry_run: bool,
+    shape: admission::Shape<'a>,
+    options: Value,
+    memory: admission::Memory,
 }
 
 impl<'a> Admission<'a> {
@@ -100,12 +104,31 @@ impl<'a> Admission<'a> {
         operation: admission::Operation,
         subresource: &'a str,
     ) -> Self {
-        Self { cx, resource, operation, subresource, dry_run: cx.dry_run() }
+        Self {
+            cx,
+            resource,
+            operation,
+            subresource,
+            dry_run: cx.dry_run(),
+            shape: admission::Shape::Whole,
+            options: options(cx, operation),
+            memory: admission::Memory::default(),
+        }
     }
 
     /// For a request whose body says whether anything is to be stored.
     pub fn dry_run(self, dry_run: bool) -> Self {
         Self { dry_run, ..self }
+    }
+
+    /// With objects of another kind than the resource's own.
+    pub fn shaped(self, shape: admission::Shape<'a>) -> Self {
+        Self { shape, ..self }
+    }
+
+    /// With these options instead of those of the query.
+    pub fn with_options(self, options: Value) -> Self {
+        Self { options, ..self }
     }
 
     async fn with<F, T>(&self, name: &str, old: Option<&Value>, run: F) -> Result<T, Status>
@@ -114,6 +137,7 @@ impl<'a> Admission<'a> {
     {
         let reader = self.cx.reader();
         let warn = |text: String| self.cx.warn(text);
+        let annotate = |key: String, value: String| self.cx.annotate(key, value);
         let attributes = admission::Attributes {
             operation: self.operation,
             def: &self.resource.def,
@@ -125,8 +149,14 @@ impl<'a> Admission<'a> {
             dry_run: self.dry_run,
             user: &self.cx.user.username,
             groups: &self.cx.user.groups,
+            user_uid: &self.cx.user.uid,
+            extra: &self.cx.user.extra,
+            options: &self.options,
+            shape: self.shape,
             reader: &reader,
             warn: &warn,
+            annotate: &annotate,
+            memory: &self.memory,
         };
         run(&self.cx.app.admission, &attributes).await
     }
@@ -146,6 +176,28 @@ impl<'a> Admission<'a> {
     fn name_of(&self, object: &Value) -> String {
         if self.cx.info.name.is_empty() { object::name(object).to_owned() } else { self.cx.info.name.clone() }
     }
+}
+
+/// The options of a write as admission sees them: those of the query.
+fn options(cx: &Cx, operation: admission::Operation) -> Value {
+    let kind = match operation {
+        admission::Operation::Create => "CreateOptions",
+        admission::Operation::Update => "UpdateOptions",
+        admission::Operation::Delete => "DeleteOptions",
+        admission::Operation::Connect => return Value::Null,
+    };
+    let mut options = serde_json::json!({"kind": kind, "apiVersion": "meta.k8s.io/v1"});
+    if cx.dry_run() {
+        options["dryRun"] = serde_json::json!(["All"]);
+    }
+    if operation != admission::Operation::Delete {
+        for field in ["fieldManager", "fieldValidation"] {
+            if let Some(given) = cx.query.get(field).filter(|given| !given.is_empty()) {
+                options[field] = given.into();
+            }
+        }
+    }
+    options
 }
 
 /// Creates an object that is decoded and defaulted.
@@ -188,7 +240,7 @@ pub async fn create(
         objects::normalise(resource, &mut candidate)?;
         crate::rbac::confirm(cx, resource, &candidate, None).await?;
         admission.validate(&candidate, None).await?;
-        let encoded = objects::encode(resource, &candidate)?;
+        let encoded = conversion::encode(cx, resource, &candidate).await?;
         system::check_size(&encoded)?;
         let key = resource.object_key(&cx.info.namespace, &name);
         if cx.dry_run() {
@@ -243,6 +295,17 @@ pub async fn update(
     change: Change<'_>,
     transform: impl Fn(Option<&Value>) -> Result<Value, Status> + Sync,
 ) -> Result<Written, Status> {
+    update_shaped(cx, resource, change, admission::Shape::Whole, transform).await
+}
+
+/// The same, of an object that webhooks and policies see in another shape.
+pub async fn update_shaped(
+    cx: &Cx,
+    resource: &Resource,
+    change: Change<'_>,
+    shape: admission::Shape<'_>,
+    transform: impl Fn(Option<&Value>) -> Result<Value, Status> + Sync,
+) -> Result<Written, Status> {
     let key = resource.object_key(&cx.info.namespace, change.name);
     let mut current = cx.app.registry.get(&cx.vcp, &key).await.map_err(failures::store)?;
     for _ in 0..MAX_ATTEMPTS {
@@ -254,7 +317,7 @@ pub async fn update(
             object::set_meta(&mut object, "resourceVersion", None);
             return create(cx, resource, object, change.tracking).await;
         };
-        match attempt(cx, resource, &change, &stored, &transform).await? {
+        match attempt(cx, resource, &change, shape, &stored, &transform).await? {
             Attempt::Done(written) => return Ok(*written),
             Attempt::Again(now) => current = now,
         }
@@ -272,6 +335,7 @@ async fn attempt(
     cx: &Cx,
     resource: &Resource,
     change: &Change<'_>,
+    shape: admission::Shape<'_>,
     stored: &Stored,
     transform: &(impl Fn(Option<&Value>) -> Result<Value, Status> + Sync),
 ) -> Result<Attempt, Status> {
@@ -279,7 +343,7 @@ async fn attempt(
     let hook = context(cx, resource, &now, change.subresource);
     let strategy = &resource.def.strategy;
     let gr = resource.group_resource();
-    let old = objects::decode(resource, stored)?;
+    let old = conversion::decode(cx, resource, stored).await?;
     if let Some(uid) = change.preconditions.uid.as_deref().filter(|uid| *uid != object::uid(&old)) {
         let why = format!(
             "StorageError: invalid object, Code: 4, Key: {}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
@@ -311,7 +375,8 @@ async fn attempt(
     system::fill_update(resource, &mut new, &old);
 
     managed::track(resource, Some(&old), &mut new, &change.tracking);
-    let admission = Admission::new(cx, resource, change.operation, change.subresource.unwrap_or(""));
+    let admission =
+        Admission::new(cx, resource, change.operation, change.subresource.unwrap_or("")).shaped(shape);
     admission.mutate(&mut new, Some(&old)).await?;
     strategy.prepare_update(&hook, &mut new, &old);
     system::count_generation(resource, &hook, &mut new, &old);
@@ -336,7 +401,7 @@ async fn attempt(
         return Ok(Attempt::Done(Box::new(Written { object: old, created: false, deleted: false })));
     }
     let gone = system::is_finished(resource, &new);
-    let encoded = objects::encode(resource, &new)?;
+    let encoded = conversion::encode(cx, resource, &new).await?;
     system::check_size(&encoded)?;
     if cx.dry_run() {
         return Ok(Attempt::Done(Box::new(Written { object: new, created: false, deleted: gone })));

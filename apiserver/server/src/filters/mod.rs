@@ -30,7 +30,7 @@ use self::audit::Audited;
 
 use crate::app::App;
 use crate::body::{self, Answer};
-use crate::endpoints::cx::Cx;
+use crate::endpoints::cx::{Cx, Kept};
 use crate::listen::{Handler, Peer};
 use crate::query::Query;
 
@@ -178,6 +178,7 @@ async fn chain(
         headers: parts.headers,
         user: user.user,
         warnings: Mutex::default(),
+        kept: Kept::default(),
     });
     let result = match target {
         Target::All => crate::all_vcps::answer(cx.clone()).await,

@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 use hyper::body::Incoming;
-use kplane_admission::Operation;
+use kplane_admission::{Operation, Shape};
 use kplane_kinds::{Subresource, Verbs};
 use kplane_machinery::field::{FieldError, Path};
 use kplane_machinery::{GroupKind, GroupResource, Status, object};
@@ -71,7 +71,9 @@ async fn bind(cx: &Cx, resource: &Resource, binding: &Value) -> Result<Answer, S
         operation: Operation::Create,
     };
     let annotations = binding["metadata"]["annotations"].clone();
-    write::update(cx, resource, change, |old| {
+    let shown = binding.clone();
+    let view = |_: &Value| shown.clone();
+    write::update_shaped(cx, resource, change, Shape::Part(&view), |old| {
         let mut pod = old.cloned().ok_or_else(|| Status::not_found(&resource.group_resource(), &name))?;
         let conflict = |why: String| Status::conflict(&GroupResource::new("", "pods/binding"), &name, why);
         if pod["metadata"].get("deletionTimestamp").is_some() {

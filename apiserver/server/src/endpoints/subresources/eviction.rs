@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 use hyper::body::Incoming;
-use kplane_admission::Reader;
+use kplane_admission::{Operation, Reader, Shape};
 use kplane_kinds::{Subresource, Verbs};
 use kplane_machinery::{GroupResource, Status, StatusCause, labels, object};
 use serde_json::{Value, json};
@@ -11,6 +11,7 @@ use super::{own_kind, require};
 use crate::body::Answer;
 use crate::endpoints::cx::{Cx, Resource};
 use crate::endpoints::delete::{self, DeleteOptions};
+use crate::endpoints::write::Admission;
 use crate::endpoints::{body, decode, output};
 
 /// Answers the creation of an eviction.
@@ -25,6 +26,9 @@ pub async fn answer(
     let bytes = body::read(incoming).await?;
     let mut eviction = decode::object(cx, &bytes, &own_kind(sub)?, validation)?;
     decode::match_path(cx, resource, &mut eviction, true)?;
+    let admission = Admission::new(cx, resource, Operation::Create, "eviction").shaped(Shape::Own);
+    admission.mutate(&mut eviction, None).await?;
+    admission.validate(&eviction, None).await?;
     let reader = cx.reader();
     let pods = resource.group_resource();
     let pod = reader

@@ -46,7 +46,10 @@ async fn shared_shape(
             require(sub, Verbs::GET)?;
             let key = resource.object_key(&cx.info.namespace, &cx.info.name);
             match cx.app.registry.get(&cx.vcp, &key).await.map_err(failures::store)? {
-                Some(stored) => output::stored(cx, resource, StatusCode::OK, &stored),
+                Some(stored) => {
+                    let shown = crate::custom::conversion::show(cx, resource, vec![stored]).await?;
+                    output::stored(cx, resource, StatusCode::OK, &shown[0])
+                }
                 None => Err(Status::not_found(&resource.group_resource(), &cx.info.name)),
             }
         }

@@ -1,12 +1,14 @@
 //! Subresources that are served by a node: `exec`, `attach`, `log`, `portforward`, `proxy`. Until a node of the control
 //! plane can be reached they fail as upstream's do.
 
+use kplane_admission::{Operation, Shape};
 use kplane_kinds::Subresource;
 use kplane_machinery::{GroupResource, Reason, Status, object};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::body::Answer;
 use crate::endpoints::cx::{Cx, Resource};
+use crate::endpoints::write::Admission;
 use crate::endpoints::{failures, objects};
 
 /// Answers a request that a node would serve.
@@ -20,6 +22,9 @@ pub async fn answer(cx: &Cx, resource: &Resource, sub: &Subresource) -> Result<A
         .map_err(failures::store)?
         .ok_or_else(|| Status::not_found(&resource.group_resource(), &cx.info.name))?;
     let object = objects::decode(resource, &stored)?;
+    if &*sub.name != "log" {
+        admit(cx, resource, sub).await?;
+    }
     match &*resource.def.plural {
         "pods" => of_pod(cx, sub, &object).await,
         "services" => {
@@ -27,6 +32,36 @@ pub async fn answer(cx: &Cx, resource: &Resource, sub: &Subresource) -> Result<A
         }
         _ => Err(node_unreachable(&cx.info.name)),
     }
+}
+
+/// Asks admission about a connection: it sees the options, which are in the query.
+async fn admit(cx: &Cx, resource: &Resource, sub: &Subresource) -> Result<(), Status> {
+    let mut options = json!({});
+    if let Some(kind) = &sub.kind {
+        options["kind"] = (&*kind.kind).into();
+        options["apiVersion"] = kind.group_version().to_string().into();
+    }
+    for field in ["stdin", "stdout", "stderr", "tty"] {
+        if cx.query.flag(field) {
+            options[field] = true.into();
+        }
+    }
+    if let Some(container) = cx.query.get("container") {
+        options["container"] = container.into();
+    }
+    if cx.query.get("command").is_some() {
+        options["command"] = cx.query.all("command").map(Value::from).collect();
+    }
+    if cx.query.get("ports").is_some() {
+        let ports = cx.query.all("ports").flat_map(|list| list.split(','));
+        options["ports"] = ports.filter_map(|port| port.parse::<u16>().ok()).map(Value::from).collect();
+    }
+    if &*sub.name == "proxy" {
+        options["path"] = cx.info.rest.as_str().into();
+    }
+    let admission = Admission::new(cx, resource, Operation::Connect, &sub.name).shaped(Shape::Own);
+    admission.mutate(&mut options, None).await?;
+    admission.validate(&options, None).await
 }
 
 async fn of_pod(cx: &Cx, sub: &Subresource, pod: &Value) -> Result<Answer, Status> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::StatusCode;
 use hyper::body::Incoming;
-use kplane_admission::Operation;
+use kplane_admission::{Operation, Shape};
 use kplane_kinds::def::ScalePaths;
 use kplane_kinds::{Subresource, Verbs};
 use kplane_machinery::field::{FieldError, Path};
@@ -18,7 +18,7 @@ use crate::endpoints::decode;
 use crate::endpoints::managed::Tracking;
 use crate::endpoints::patch::Patch;
 use crate::endpoints::write::{self, Change, Preconditions};
-use crate::endpoints::{body, failures, objects, output};
+use crate::endpoints::{body, failures, output};
 
 /// Answers a request for a scale.
 pub async fn answer(
@@ -43,7 +43,7 @@ pub async fn answer(
                 .await
                 .map_err(failures::store)?
                 .ok_or_else(|| Status::not_found(&resource.group_resource(), &cx.info.name))?;
-            let object = objects::decode(resource, &stored)?;
+            let object = crate::custom::conversion::decode(cx, resource, &stored).await?;
             require_replicas(resource, &paths, &object)?;
             let scale = scale_of(&paths, &object);
             output::value(cx, StatusCode::OK, &scale)
@@ -94,7 +94,8 @@ async fn change(
         tracking: Tracking::update(&manager, Some("scale")),
         operation: Operation::Update,
     };
-    let written = write::update(cx, resource, change, |old| {
+    let view = |object: &Value| scale_of(paths, object);
+    let written = write::update_shaped(cx, resource, change, Shape::Part(&view), |old| {
         let old = old.ok_or_else(|| Status::not_found(&resource.group_resource(), &cx.info.name))?;
         let scale = make(&scale_of(paths, old))?;
         let replicas = scale.pointer("/spec/replicas").and_then(Value::as_i64).unwrap_or(0);

@@ -2,13 +2,14 @@
 
 use http::StatusCode;
 use hyper::body::Incoming;
-use kplane_admission::Reader;
+use kplane_admission::{Operation, Reader, Shape};
 use kplane_kinds::{Subresource, Verbs};
 use kplane_machinery::Status;
 
 use super::{own_kind, require};
 use crate::body::Answer;
 use crate::endpoints::cx::{Cx, Resource};
+use crate::endpoints::write::Admission;
 use crate::endpoints::{body, decode, output};
 
 /// Answers a `TokenRequest`.
@@ -31,6 +32,9 @@ pub async fn answer(
         .get(&gr, &cx.info.namespace, &cx.info.name)
         .await?
         .ok_or_else(|| Status::not_found(&gr, &cx.info.name))?;
+    let admission = Admission::new(cx, resource, Operation::Create, "token").shaped(Shape::Own);
+    admission.mutate(&mut request, None).await?;
+    admission.validate(&request, None).await?;
     let outcome = cx.app.identities.issue_token(&cx.app, &cx.vcp, &account, &request).await?;
     output::value(cx, StatusCode::CREATED, &outcome.response)
 }

@@ -1,5 +1,8 @@
 //! Calls that leave the server: under which policy, and on whose word.
 
+pub mod post;
+pub mod service;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 

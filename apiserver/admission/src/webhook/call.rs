@@ -1,0 +1,133 @@
+//! One call of one webhook.
+
+use std::time::{Duration, Instant};
+
+use kplane_machinery::Status;
+use serde_json::Value;
+
+use super::hook::Hook;
+use super::review::{self, Answer, Unusable};
+use crate::{Attributes, Operation};
+
+/// A call that was made, for metrics. It names no webhook: tenants choose those names.
+#[derive(Clone, Copy, Debug)]
+pub struct Observation {
+    /// The kind of webhook: `admit` or `validating`.
+    pub webhook: &'static str,
+    /// What the write does.
+    pub operation: Operation,
+    /// Whether the write was refused.
+    pub rejected: bool,
+    /// Whether the webhook could not be asked.
+    pub failed: bool,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+/// Why a webhook's word is not known, or what it said.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// It could not be asked: its failure policy decides.
+    Calling(String),
+    /// It refused the write, or the write cannot be shown to it.
+    Rejected(Status),
+    /// What it said cannot be done.
+    Internal(Status),
+}
+
+impl Failure {
+    /// What the client reads when it ends the write.
+    pub fn into_status(self, hook: &Hook) -> Status {
+        match self {
+            Self::Calling(why) => Status::internal(format!("failed calling webhook {:?}: {why}", hook.name)),
+            Self::Rejected(status) | Self::Internal(status) => status,
+        }
+    }
+}
+
+/// Shows a write to a webhook, as it is in a version, and returns what it says; a refusal is an error.
+pub(super) async fn call(
+    hook: &Hook,
+    attributes: &Attributes<'_>,
+    version: &str,
+    object: Option<Value>,
+    old: Option<Value>,
+    mutating: bool,
+) -> Result<Answer, Failure> {
+    let started = Instant::now();
+    let outcome = exchange(hook, attributes, version, object, old, mutating).await;
+    attributes.reader.observe(Observation {
+        webhook: if mutating { "admit" } else { "validating" },
+        operation: attributes.operation,
+        rejected: match &outcome {
+            Ok(_) => false,
+            Err(Failure::Calling(_)) => hook.fails_closed,
+            Err(_) => true,
+        },
+        failed: matches!(outcome, Err(Failure::Calling(_))),
+        elapsed: started.elapsed(),
+    });
+    outcome
+}
+
+async fn exchange(
+    hook: &Hook,
+    attributes: &Attributes<'_>,
+    version: &str,
+    object: Option<Value>,
+    old: Option<Value>,
+    mutating: bool,
+) -> Result<Answer, Failure> {
+    if attributes.dry_run {
+        match hook.side_effects.as_deref() {
+            None => return Err(Failure::Calling("Webhook SideEffects is nil".into())),
+            Some("None" | "NoneOnDryRun") => {}
+            Some(_) => {
+                let why = format!("admission webhook {:?} does not support dry run", hook.name);
+                return Err(Failure::Rejected(Status::bad_request(why)));
+            }
+        }
+    }
+    let Some(review) = hook.review else {
+        let why = "could not create admission objects: webhook does not accept known AdmissionReview versions (v1, v1beta1)";
+        return Err(Failure::Calling(why.into()));
+    };
+    let client = hook.client.as_ref();
+    let client = client.map_err(|why| Failure::Calling(format!("could not get REST client: {why}")))?;
+    let uid = uuid::Uuid::new_v4().to_string();
+    let request = review::request(attributes, &uid, version);
+    let body = review::review(review, request, object, old).to_string();
+    let answered = attributes.reader.post(client, body.into_bytes(), hook.timeout).await;
+    let body = answered.map_err(|why| Failure::Calling(format!("failed to call webhook: {why}")))?;
+    let answer = review::read(&body, review, &uid, mutating).map_err(|unusable| {
+        Failure::Calling(match unusable {
+            Unusable::Undecoded(why) => format!("failed to call webhook: {why}"),
+            Unusable::Invalid(why) => format!("received invalid webhook response: {why}"),
+        })
+    })?;
+    for (key, value) in &answer.annotations {
+        (attributes.annotate)(format!("{}/{key}", hook.name), value.clone());
+    }
+    for warning in &answer.warnings {
+        (attributes.warn)(warning.clone());
+    }
+    if !answer.allowed {
+        return Err(Failure::Rejected(review::refusal(&hook.name, answer.status.as_ref())));
+    }
+    Ok(answer)
+}
+
+/// Notes that a webhook was passed over.
+pub(super) fn failed_open(hook: &Hook, why: &str) {
+    tracing::warn!(
+        webhook = hook.name,
+        configuration = hook.configuration,
+        why,
+        "a webhook could not be asked; its policy ignores that"
+    );
+}
+
+/// 500 about a patch.
+pub(super) fn internal(why: impl std::fmt::Display) -> Failure {
+    Failure::Internal(Status::internal(why))
+}

@@ -1,0 +1,179 @@
+//! Admission webhooks beyond what the conformance tests ask.
+
+use kplane_tests::Client;
+use serde_json::{Value, json};
+
+use crate::hook::{Asked, Hook, Reply, allow, deny, patch, review};
+use crate::*;
+
+fn start(answer: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> (Client, Hook, Server) {
+    let (a, _, server) = setup();
+    let hook = Hook::start(answer);
+    serve(&a, &hook);
+    (a, hook, server)
+}
+
+fn maps(operations: &[&str]) -> Value {
+    rule(operations, "", "v1", &["configmaps"])
+}
+
+#[test]
+fn a_webhook_is_asked_again_when_a_later_one_changed_the_object() {
+    let (a, hook, _server) = start(|asked| {
+        let data = &asked.body["request"]["object"]["data"];
+        match asked.path.as_str() {
+            // Says how often it saw the object.
+            "/counts" => {
+                let seen = data["seen"].as_str().and_then(|n| n.parse::<u32>().ok()).unwrap_or(0) + 1;
+                patch(asked, json!([{"op": "add", "path": "/data/seen", "value": seen.to_string()}]))
+            }
+            "/changes" if data["changed"].is_null() => {
+                patch(asked, json!([{"op": "add", "path": "/data/changed", "value": "yes"}]))
+            }
+            _ => allow(asked),
+        }
+    });
+    for (policy, seen) in [("Never", "1"), ("IfNeeded", "2")] {
+        let mut counts = webhook(&hook, "/counts", maps(&["CREATE"]));
+        counts["reinvocationPolicy"] = policy.into();
+        let webhooks = [counts, webhook(&hook, "/changes", maps(&["CREATE"]))];
+        configure(&a, MUTATING, "again", &webhooks);
+        let made = a.post(CONFIG_MAPS, &config_map(&policy.to_lowercase(), json!({"a": "b"}))).ok();
+        assert_eq!(
+            (&made["data"]["seen"], &made["data"]["changed"]),
+            (&json!(seen), &json!("yes")),
+            "{policy}"
+        );
+        a.delete(&format!("{MUTATING}/again")).ok();
+    }
+}
+
+#[test]
+fn a_refusal_has_the_code_the_webhook_gives_and_warnings_reach_the_client() {
+    let (a, kubectl, _server) = setup();
+    let hook = Hook::start(|asked| match asked.path.as_str() {
+        "/coded" => review(
+            asked,
+            json!({"allowed": false, "status": {"code": 409, "reason": "Conflict", "message": "not now"}}),
+        ),
+        "/mute" => review(asked, json!({"allowed": false})),
+        _ => review(asked, json!({"allowed": true, "warnings": ["owls ahead"]})),
+    });
+    serve(&a, &hook);
+    for (path, code, said) in [
+        ("/coded", 409, "admission webhook \"coded.test.k8s.io\" denied the request: not now"),
+        ("/mute", 400, "admission webhook \"mute.test.k8s.io\" denied the request without explanation"),
+    ] {
+        configure(&a, VALIDATING, "hook", &[webhook(&hook, path, maps(&["CREATE"]))]);
+        assert_eq!(a.post(CONFIG_MAPS, &config_map("c", json!({}))).refused(code), said);
+        a.delete(&format!("{VALIDATING}/hook")).ok();
+    }
+    configure(&a, VALIDATING, "hook", &[webhook(&hook, "/warn", maps(&["CREATE"]))]);
+    let output = kubectl.run(&["create", "configmap", "warned"]);
+    assert!(output.success && output.stderr.contains("Warning: owls ahead"), "{}", output.stderr);
+}
+
+#[test]
+fn what_is_no_answer_is_a_failure() {
+    let (a, hook, _server) = start(|asked| match asked.path.as_str() {
+        "/other-uid" => {
+            let mut reply = allow(asked);
+            reply.body = reply.body.replace(asked.body["request"]["uid"].as_str().unwrap(), "another");
+            reply
+        }
+        "/no-response" => {
+            Reply::json(json!({"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1"}))
+        }
+        "/text" => Reply { headers: vec![("content-type", "text/plain".into())], ..allow(asked) },
+        "/broken" => Reply { body: "oops".into(), ..Reply::code(500) },
+        "/moved" => Reply { headers: vec![("location", "/always".into())], ..Reply::code(302) },
+        "/patch" => patch(asked, json!([{"op": "remove", "path": "/data/absent"}])),
+        _ => allow(asked),
+    });
+    for (path, said) in [
+        ("/other-uid", "received invalid webhook response: expected response.uid="),
+        ("/no-response", "received invalid webhook response: webhook response was absent"),
+        ("/text", "failed to call webhook: serializer for text/plain doesn't exist"),
+        (
+            "/broken",
+            "failed to call webhook: an error on the server (\"oops\") has prevented the request from succeeding",
+        ),
+        ("/moved", "redirects are not followed"),
+        ("/patch", "Internal error occurred: "),
+    ] {
+        configure(&a, MUTATING, "hook", &[webhook(&hook, path, maps(&["CREATE"]))]);
+        let answer = a.post(CONFIG_MAPS, &config_map("c", json!({"a": "b"}))).refused(500);
+        assert!(answer.contains(said), "{path}: {answer}");
+        a.delete(&format!("{MUTATING}/hook")).ok();
+    }
+}
+
+#[test]
+fn selectors_scopes_and_dry_runs_are_respected() {
+    let (a, hook, _server) = start(|asked| deny(asked, "no"));
+    let mut one = webhook(&hook, "/deny", maps(&["CREATE"]));
+    one["namespaceSelector"] = json!({"matchLabels": {"guarded": "yes"}});
+    one["objectSelector"] = json!({"matchLabels": {"odd": "yes"}});
+    configure(&a, VALIDATING, "selected", &[one]);
+    a.post("/api/v1/namespaces", &json!({"metadata": {"name": "guarded", "labels": {"guarded": "yes"}}}))
+        .ok();
+    let mut object = config_map("c", json!({}));
+    let guarded = "/api/v1/namespaces/guarded/configmaps";
+    a.post(guarded, &object).ok();
+    object["metadata"] = json!({"name": "odd", "labels": {"odd": "yes"}});
+    a.post(CONFIG_MAPS, &object).ok();
+    assert!(hook.asked().is_empty());
+    a.post(guarded, &object).refused(400);
+    a.post(&format!("{guarded}?dryRun=All"), &object).refused(400);
+    assert_eq!(hook.asked().pop().unwrap().body["request"]["dryRun"], true);
+    let mut cluster = webhook(&hook, "/deny", rule(&["CREATE"], "*", "*", &["*"]));
+    cluster["rules"][0]["scope"] = "Cluster".into();
+    configure(&a, VALIDATING, "cluster", &[cluster]);
+    a.post(CONFIG_MAPS, &config_map("d", json!({}))).ok();
+    a.post("/api/v1/namespaces", &json!({"metadata": {"name": "refused"}})).refused(400);
+}
+
+#[test]
+fn subresources_are_seen_in_their_own_kinds() {
+    let (a, hook, _server) = start(allow);
+    let all = rule(&["*"], "*", "*", &["*/*"]);
+    configure(&a, VALIDATING, "all", &[webhook(&hook, "/allow", all)]);
+    let deployment = json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"},
+        "spec": {
+            "replicas": 1, "selector": {"matchLabels": {"a": "b"}},
+            "template": {"metadata": {"labels": {"a": "b"}}, "spec": pod("p", "c")["spec"]},
+        },
+    });
+    let deployments = "/apis/apps/v1/namespaces/default/deployments";
+    a.post(deployments, &deployment).ok();
+    a.merge(&format!("{deployments}/d/scale"), &json!({"spec": {"replicas": 3}})).ok();
+    let asked = hook.asked().pop().unwrap();
+    let request = &asked.body["request"];
+    assert_eq!(request["kind"], json!({"group": "autoscaling", "version": "v1", "kind": "Scale"}));
+    assert_eq!(request["resource"]["resource"], "deployments");
+    assert_eq!(
+        (&request["object"]["kind"], &request["object"]["spec"]["replicas"]),
+        (&json!("Scale"), &json!(3))
+    );
+    assert_eq!(request["oldObject"]["spec"]["replicas"], 1);
+    let token = json!({"spec": {"audiences": ["x"]}});
+    a.post("/api/v1/namespaces/default/serviceaccounts/default/token", &token).ok();
+    let asked = hook.asked().pop().unwrap();
+    assert_eq!(asked.body["request"]["kind"]["kind"], "TokenRequest");
+}
+
+#[test]
+fn the_webhooks_of_one_control_plane_are_nothing_to_another() {
+    let (a, hook, server) = start(|asked| deny(asked, "no"));
+    configure(&a, VALIDATING, "deny", &[webhook(&hook, "/deny", rule(&["*"], "*", "*", &["*"]))]);
+    control_plane(&server, "b", json!([]));
+    let b = server.client().vcp("b");
+    b.post(CONFIG_MAPS, &config_map("c", json!({}))).ok();
+    server.client().post(CONFIG_MAPS, &config_map("c", json!({}))).ok();
+    // What the server's own loops write in the control plane is shown to it too.
+    assert!(hook.asked().iter().all(|asked| asked.body["request"]["name"] != "c"));
+    a.post(CONFIG_MAPS, &config_map("c", json!({}))).refused(400);
+    a.delete(&format!("{VALIDATING}/deny")).ok();
+    a.post(CONFIG_MAPS, &config_map("c", json!({}))).ok();
+}
