@@ -10,7 +10,7 @@ use crate::runtime::raw::{self, Raw};
 /// How many objects a page of a list has.
 const PAGE: u32 = 500;
 /// The name under which managed fields are written.
-const MANAGER: &str = "kube-controller-manager/v1.36";
+pub const MANAGER: &str = "kube-controller-manager/v1.36";
 
 /// A built-in kind.
 #[derive(Debug)]
@@ -81,7 +81,7 @@ pub type Answer<T> = Result<T, kube::Error>;
 impl Api {
     /// Asks this control plane.
     pub fn new(raw: &Raw, cluster: &str) -> Self {
-        Self { raw: raw.cluster(cluster).named(MANAGER) }
+        Self { raw: raw.cluster(cluster) }
     }
 
     /// An object, if it is there.

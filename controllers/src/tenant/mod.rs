@@ -86,7 +86,7 @@ pub async fn run_tenant(
 }
 
 async fn lead(client: Client, options: TenantOptions, shutdown: CancellationToken) -> Result<(), Error> {
-    let raw = Raw::new(client);
+    let raw = Raw::new(client).named(api::MANAGER);
     let discovery = Arc::new(Discovery::new(raw.clone()));
     let namespaces = Arc::new(Namespaces::new(raw.clone(), discovery.clone()));
     let service_accounts = Arc::new(ServiceAccounts::new(raw.clone(), options.root_ca.clone()));

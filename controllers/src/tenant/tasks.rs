@@ -97,8 +97,8 @@ pub enum Holds {
     Budgets,
     /// DaemonSets.
     DaemonSets,
-    /// Claims and volumes.
-    Volumes,
+    /// Claims that are to go when no pod uses them any more.
+    HeldClaims,
     /// Ranges of service addresses of its own.
     ServiceCidrs,
 }
@@ -214,7 +214,7 @@ impl Tasks {
                 if change != Change::Listed {
                     self.if_held(place, namespace, Holds::Services, Task::Services);
                     self.if_held(place, namespace, Holds::Budgets, Task::Budgets);
-                    self.if_held(place, "", Holds::Volumes, Task::Volumes);
+                    self.if_held(place, "", Holds::HeldClaims, Task::Volumes);
                 }
                 let managed = seen.owners.iter().any(|owner| owner.controller);
                 if (seen.deleting || !managed) && has_finalizer(object, workloads::job::TRACKING) {
@@ -237,7 +237,6 @@ impl Tasks {
             }
             "replicationcontrollers" => self.see_workload(seen),
             "persistentvolumes" | "persistentvolumeclaims" => {
-                self.note(&place.cluster, "", Holds::Volumes);
                 self.add(&place.cluster, Task::Volumes, "", "");
                 self.see_owned(seen, change);
             }

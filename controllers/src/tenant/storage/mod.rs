@@ -9,7 +9,7 @@ use crate::Error;
 use crate::runtime::raw;
 use crate::tenant::api::{CLAIMS, STORAGE_CLASSES, VOLUMES};
 use crate::tenant::queue::Next;
-use crate::tenant::tasks::{Cx, Holds};
+use crate::tenant::tasks::Cx;
 use crate::tenant::value::{
     annotation, is_deleting, items, map_at, name, namespace, set_annotation, text, uid,
 };
@@ -30,13 +30,8 @@ struct Look<'a> {
 
 /// Looks at those of a control plane.
 pub async fn reconcile(cx: &Cx<'_>) -> Result<Next, Error> {
-    cx.tasks.forget(&cx.key.cluster, "", Holds::Volumes);
     let volumes = cx.api.list(&VOLUMES, "").await?;
     let claims = cx.api.list(&CLAIMS, "").await?;
-    if volumes.is_empty() && claims.is_empty() {
-        return Ok(Next::Done);
-    }
-    cx.tasks.note(&cx.key.cluster, "", Holds::Volumes);
     protection::reconcile(cx, &volumes, &claims).await?;
     let mut look = Look { cx, volumes, claims };
     let mut failure = None;

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::release;
 use crate::Error;
 use crate::tenant::api::{CLAIMS, PODS, VOLUMES};
-use crate::tenant::tasks::Cx;
+use crate::tenant::tasks::{Cx, Holds};
 use crate::tenant::value::{has_finalizer, is_deleting, items, name, namespace, text};
 
 const CLAIM: &str = "kubernetes.io/pvc-protection";
@@ -25,6 +25,11 @@ fn uses(pod: &Value, claim: &Value) -> bool {
 
 /// Lets go of what may go.
 pub async fn reconcile(cx: &Cx<'_>, volumes: &[Value], claims: &[Value]) -> Result<(), Error> {
+    // Noted before the pods are read: one that goes meanwhile brings this back.
+    cx.tasks.forget(&cx.key.cluster, "", Holds::HeldClaims);
+    if claims.iter().any(|claim| is_deleting(claim) && has_finalizer(claim, CLAIM)) {
+        cx.tasks.note(&cx.key.cluster, "", Holds::HeldClaims);
+    }
     for claim in claims.iter().filter(|claim| is_deleting(claim) && has_finalizer(claim, CLAIM)) {
         let pods = cx.api.list(&PODS, namespace(claim)).await?;
         if !pods.iter().any(|pod| uses(pod, claim)) {

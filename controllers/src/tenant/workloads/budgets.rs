@@ -65,9 +65,6 @@ async fn one(cx: &Cx<'_>, budget: &Value, all: &[Value]) -> Result<Option<Durati
         }
     };
     let pods: Vec<&Value> = all.iter().filter(|pod| selector.matches_object(pod)).collect();
-    if pods.is_empty() {
-        cx.api.normal(COMPONENT, budget, "NoPods", "No matching pods found").await;
-    }
     let now = Timestamp::now();
     let (disturbed, wait) = disturbed(budget, &pods, now);
     let healthy = pods
@@ -87,6 +84,9 @@ async fn one(cx: &Cx<'_>, budget: &Value, all: &[Value]) -> Result<Option<Durati
         }
     };
     if status != budget["status"] {
+        if pods.is_empty() {
+            cx.api.normal(COMPONENT, budget, "NoPods", "No matching pods found").await;
+        }
         let mut changed = budget.clone();
         changed["status"] = status;
         cx.api.update_status(&BUDGETS, &changed).await?;
