@@ -9,6 +9,7 @@ pub mod authz;
 pub mod bootstrap;
 mod der;
 mod files;
+pub mod oidc;
 pub mod pki;
 pub mod token;
 pub mod user;

@@ -76,6 +76,7 @@ async fn fill(directory: &Path, count: u32) -> Result<()> {
                 created: 1_700_000_000,
                 layers: vec![layer],
                 parameters: None,
+                credentials: Default::default(),
             })?;
             txn = txn.when(effects.compares).and_then(effects.ops);
         }

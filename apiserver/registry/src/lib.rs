@@ -47,6 +47,6 @@ pub use read::{ListPage, ListRequest, ResourceVersion};
 pub use registry::{Registry, RegistryOptions, Stats};
 pub use stored::Stored;
 pub use track::{Changes, Tracker};
-pub use vcp::{Vcp, VcpState};
+pub use vcp::{CredentialPolicy, Vcp, VcpState};
 pub use watch::{WatchFrom, WatchItem, WatchRequest};
 pub use write::Effects;

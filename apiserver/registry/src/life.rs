@@ -8,7 +8,7 @@ use crate::registry::{Core, Registry};
 use crate::sets::ATTEMPTS;
 use crate::vcp::Pin;
 use crate::write::Effects;
-use crate::{ContentHash, Error, Layer, Parameters, Vcp, VcpId, VcpState, WriteError};
+use crate::{ContentHash, CredentialPolicy, Error, Layer, Parameters, Vcp, VcpId, VcpState, WriteError};
 
 /// As many keys are removed in one transaction.
 const CHUNK: usize = 100;
@@ -26,6 +26,8 @@ pub struct NewVcp {
     pub layers: Vec<ContentHash>,
     /// What differs between VCPs of the same layers.
     pub parameters: Option<ContentHash>,
+    /// Which credentials are good.
+    pub credentials: CredentialPolicy,
 }
 
 impl Registry {
@@ -75,19 +77,33 @@ impl Registry {
             layers: new.layers.clone(),
             parameters: new.parameters,
             state: VcpState::Active,
+            credentials: new.credentials.clone(),
         };
         let key = self.core.keys.pin(id);
         Ok(Effects { compares: vec![Compare::absent(key.clone())], ops: vec![Op::put(key, pin.encode()?)] })
     }
 
-    /// What the write that changes a VCP's record does besides, when the VCP goes into another state: closed, nobody can
-    /// write into it any more, whatever they know of it. Nothing, if it is in that state.
-    pub fn change_state(&self, id: VcpId, state: VcpState) -> Result<Effects, Error> {
+    /// What the write that changes a VCP's record does besides, when the VCP goes into another state or its credentials
+    /// change: closed, nobody can write into it any more, whatever they know of it. Nothing, if all is so already.
+    pub fn change(
+        &self,
+        id: VcpId,
+        state: VcpState,
+        credentials: &CredentialPolicy,
+    ) -> Result<Effects, Error> {
         let vcp = self.core.directory.get(id).ok_or(Error::VcpGone)?;
-        if vcp.state() == state {
+        if vcp.state() == state && vcp.credentials() == credentials {
             return Ok(Effects::default());
         }
-        self.core.rewrite(&vcp, |pin| pin.state = state)
+        self.core.rewrite(&vcp, |pin| {
+            pin.state = state;
+            pin.credentials = credentials.clone();
+        })
+    }
+
+    /// A VCP by its identity, as far as the feed has come: as new as the last read that waited for it.
+    pub fn known(&self, id: VcpId) -> Option<Arc<Vcp>> {
+        self.core.directory.get(id)
     }
 
     /// Creates a VCP by itself.

@@ -15,7 +15,7 @@ use crate::keys::Keyspace;
 use crate::layer_set::Layers;
 use crate::sets::{Sets, sweep_period};
 use crate::track::{Tracker, Trackers};
-use crate::vcp::{Directory, Pin};
+use crate::vcp::{CredentialPolicy, Directory, Pin};
 use crate::{Error, ResourceKey, Vcp, VcpId, VcpState, compaction, feed};
 
 /// The format of the data, as the marker in the store has it.
@@ -263,6 +263,7 @@ async fn open_root(store: &SharedStore, keys: &Keyspace, layers: &Layers) -> Res
         layers: Vec::new(),
         parameters: None,
         state: VcpState::Active,
+        credentials: CredentialPolicy::default(),
     };
     let txn = Txn::new().when([Compare::absent(key.clone())]).and_then([Op::put(key.clone(), pin.encode()?)]);
     store.txn(txn).await?;

@@ -21,6 +21,27 @@ pub enum VcpState {
     Destroying,
 }
 
+/// Which of the credentials issued for a VCP are good. It says only what is not: most say nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CredentialPolicy {
+    /// Only what was issued in this epoch is good.
+    #[serde(skip_serializing_if = "is_zero", default)]
+    pub epoch: u64,
+    /// Users of whose certificates only one generation is good, or none. Those of other users are good.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub generations: BTreeMap<String, Option<String>>,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+impl CredentialPolicy {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// A virtual control plane: the tenant, carried from the route to the key.
 #[derive(Clone, Debug)]
 pub struct Vcp {
@@ -36,7 +57,10 @@ pub struct Vcp {
     pub layers: Arc<LayerSet>,
     pub(crate) state: VcpState,
     uid: [u8; 16],
+    credentials: Option<Box<CredentialPolicy>>,
 }
+
+static NO_POLICY: CredentialPolicy = CredentialPolicy { epoch: 0, generations: BTreeMap::new() };
 
 impl Vcp {
     /// Its uid, as Kubernetes writes uids.
@@ -54,6 +78,11 @@ impl Vcp {
         self.state
     }
 
+    /// Which credentials are good.
+    pub fn credentials(&self) -> &CredentialPolicy {
+        self.credentials.as_deref().unwrap_or(&NO_POLICY)
+    }
+
     pub(crate) fn uid_bytes(&self) -> [u8; 16] {
         self.uid
     }
@@ -67,6 +96,7 @@ impl Vcp {
             layers: self.layers.layers().to_vec(),
             parameters: self.layers.parameters(),
             state: self.state,
+            credentials: self.credentials().clone(),
         }
     }
 
@@ -84,6 +114,7 @@ impl Vcp {
             layers: layers.set(&pin.layers, pin.parameters),
             state: pin.state,
             uid: uid.bytes(),
+            credentials: (!pin.credentials.is_default()).then(|| Box::new(pin.credentials)),
         })
     }
 }
@@ -98,6 +129,8 @@ pub(crate) struct Pin {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub parameters: Option<ContentHash>,
     pub state: VcpState,
+    #[serde(skip_serializing_if = "CredentialPolicy::is_default", default)]
+    pub credentials: CredentialPolicy,
 }
 
 impl Pin {

@@ -22,12 +22,14 @@ mod custom;
 mod estimate;
 mod eval;
 mod library;
+mod plain;
 mod program;
 mod schema;
 mod syntax;
 mod value;
 
 pub use custom::check_rules;
+pub use plain::PlainExpression;
 pub use program::Budget;
 
 use std::sync::Arc;

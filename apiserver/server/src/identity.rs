@@ -4,22 +4,31 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use async_trait::async_trait;
-use kplane_auth::authn::{Authenticator, AuthnError, Credentials, Identity, StaticTokens, VcpIdentity};
-use kplane_auth::pki::{CertifiedPem, ClientTrust, Pki};
+use http::HeaderMap;
+use kplane_auth::authn::{Authenticator, AuthnError, Credentials, StaticTokens, VcpIdentity};
+use kplane_auth::oidc::AuthenticationConfiguration;
+use kplane_auth::pki::{CertifiedPem, ClientTrust, Pki, PkiError, VcpScope, certificates_of_pem};
 use kplane_auth::token::{IssueRequest, ServiceAccountTokens, TokenKeys, TokenRequestOutcome};
+use kplane_auth::user::MASTERS;
 use kplane_auth::{ObjectReader, UserInfo};
 use kplane_machinery::time::Time;
 use kplane_machinery::{GroupResource, Status};
-use kplane_registry::Vcp;
+use kplane_registry::{Vcp, VcpState};
 use rustls::pki_types::CertificateDer;
 use serde_json::Value;
 use tokio::sync::RwLock;
 
 use crate::app::App;
+use crate::authorization::Link;
+use crate::endpoints::failures;
 use crate::endpoints::reader::VcpReader;
+use crate::filters::bearer;
+use crate::foreign::{ForeignTokens, TokenWebhook, kubeconfig_target};
+use crate::front_proxy::FrontProxy;
 use crate::nodes::NodeIndexes;
+use crate::options::Options;
 use crate::rbac::Policies;
 
 /// Who asks.
@@ -31,12 +40,21 @@ pub struct Caller {
     pub of_root: bool,
 }
 
+/// Whether requests without credentials are served.
+enum Anonymous {
+    Off,
+    /// For these paths alone, or for all when none is named.
+    On(Vec<String>),
+}
+
 /// Everybody's identities.
 pub struct Identities {
     authenticator: Authenticator,
     pki: Arc<RwLock<Pki>>,
-    /// Whether requests without credentials are served.
-    pub anonymous: bool,
+    foreign: ForeignTokens,
+    front_proxy: Option<FrontProxy>,
+    root_links: Vec<Link>,
+    anonymous: Anonymous,
     /// `https://HOST:PORT`, with which issuers begin.
     url: String,
     /// The CA that client certificates end in, in PEM.
@@ -59,26 +77,51 @@ impl ObjectReader for VcpReader<'_> {
 }
 
 impl Identities {
-    /// With the plane's certificates and keys, and the tokens of a file.
-    pub async fn new(
-        pki: &Arc<RwLock<Pki>>,
-        tokens: Option<&Path>,
-        anonymous: bool,
-        url: &str,
-    ) -> anyhow::Result<Self> {
+    /// With the plane's certificates and keys, and what the operator's flags and files say.
+    pub async fn new(pki: &Arc<RwLock<Pki>>, options: &Options, url: &str) -> anyhow::Result<Self> {
         let held = pki.read().await;
         let trust = ClientTrust::new([held.authority().certificate()]).context("the CA for clients")?;
-        let keys = TokenKeys::new(held.secret().clone(), []);
+        let keys = TokenKeys::new(held.secrets().to_vec());
         let ca_pem = held.ca_pem().to_owned();
         drop(held);
-        let static_tokens = match tokens {
+        let static_tokens = match &options.token_auth_file {
             Some(path) => StaticTokens::load(path)
                 .with_context(|| format!("the tokens of --token-auth-file {}", path.display()))?,
             None => StaticTokens::default(),
         };
-        let service_accounts = Arc::new(ServiceAccountTokens::new(keys));
+        let longest = options.service_account_max_token_expiration;
+        let longest = (!longest.is_zero()).then(|| i64::try_from(longest.as_secs()).unwrap_or(i64::MAX));
+        let service_accounts = Arc::new(ServiceAccountTokens::new(keys).at_most(longest));
+        let operator = options.client_ca_file.as_deref().map(trust_of).transpose()?;
+        let config = match &options.authentication_config {
+            Some(file) => authentication_config(file)?,
+            None => AuthenticationConfiguration::default(),
+        };
+        let webhook = match &options.authentication_token_webhook_config_file {
+            Some(file) => Some(TokenWebhook::new(
+                kubeconfig_target(file)?,
+                options.authentication_token_webhook_cache_ttl,
+            )),
+            None => None,
+        };
+        let foreign = ForeignTokens::new(&config.jwt, webhook, url).map_err(|errors| {
+            let told: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            anyhow::anyhow!("--authentication-config: {}", told.join("; "))
+        })?;
+        let anonymous = match config.anonymous {
+            Some(config) if config.enabled => {
+                Anonymous::On(config.conditions.into_iter().map(|condition| condition.path).collect())
+            }
+            Some(_) => Anonymous::Off,
+            None if options.anonymous_auth => Anonymous::On(Vec::new()),
+            None => Anonymous::Off,
+        };
         Ok(Self {
-            authenticator: Authenticator::new(Arc::new(trust), service_accounts, static_tokens),
+            authenticator: Authenticator::new(Arc::new(trust), service_accounts, static_tokens)
+                .with_operator(operator),
+            foreign,
+            front_proxy: front_proxy(options)?,
+            root_links: crate::authorization::of_root(options)?,
             pki: pki.clone(),
             anonymous,
             url: url.to_owned(),
@@ -96,6 +139,8 @@ impl Identities {
             is_root: vcp.is_root(),
             issuer: format!("{}/clusters/{}/control-plane", self.url, vcp.name),
             accepted_issuers: Vec::new(),
+            epoch: vcp.credentials().epoch,
+            generations: vcp.credentials().generations.clone(),
         }
     }
 
@@ -104,9 +149,10 @@ impl Identities {
         &self,
         app: &App,
         vcp: Option<&Vcp>,
-        bearer: Option<&str>,
+        headers: &HeaderMap,
         peer: &[CertificateDer<'static>],
     ) -> Result<Option<Caller>, Status> {
+        let bearer = bearer(headers);
         let root = app.registry.root();
         // Where there is no control plane, only root's administrators are known: nobody's uid is empty.
         let (identity, reader) = match vcp {
@@ -133,10 +179,77 @@ impl Identities {
         if vcp.is_none() && bearer.is_some() && credentials.bearer.is_none() {
             return Err(Status::unauthorized());
         }
-        match self.authenticator.authenticate(&credentials).await {
-            Ok(found) => Ok(found.map(|identity| Caller { user: identity.user, of_root: identity.of_root })),
-            Err(error) => Err(refused(&error)),
+        let proxied = self.front_proxy.as_ref().and_then(|proxy| proxy.user(headers, peer, credentials.now));
+        if let Some(user) = proxied
+            && (identity.is_root || user.in_group(MASTERS))
+        {
+            return Ok(Some(Caller { user: user.authenticated(), of_root: true }));
         }
+        match (self.authenticator.authenticate(&credentials).await, vcp, bearer) {
+            (Ok(found), ..) => {
+                Ok(found.map(|identity| Caller { user: identity.user, of_root: identity.of_root }))
+            }
+            // None of ours: it may be another's.
+            (Err(AuthnError::UnknownToken), Some(vcp), Some(token)) => {
+                match self.foreign.identify(app, vcp, &identity, token, &[]).await {
+                    Ok(found) => {
+                        Ok(Some(Caller { user: found.user.authenticated(), of_root: found.of_root }))
+                    }
+                    Err(Ok(why)) => {
+                        tracing::debug!(why, "a token was refused");
+                        Err(Status::unauthorized())
+                    }
+                    Err(Err(status)) => Err(status),
+                }
+            }
+            (Err(error), ..) => Err(refused(&error)),
+        }
+    }
+
+    /// Whether a path is served to who presents nothing.
+    pub fn serves_anonymous(&self, path: &str) -> bool {
+        match &self.anonymous {
+            Anonymous::Off => false,
+            Anonymous::On(paths) => paths.is_empty() || paths.iter().any(|allowed| allowed == path),
+        }
+    }
+
+    /// The authorizers of root.
+    pub fn root_links(&self) -> &[Link] {
+        &self.root_links
+    }
+
+    /// Tokens that others issued.
+    pub fn foreign(&self) -> &ForeignTokens {
+        &self.foreign
+    }
+
+    /// The tokens of service accounts.
+    pub fn tokens(&self) -> &ServiceAccountTokens {
+        self.authenticator.tokens()
+    }
+
+    /// Takes up the token secrets of the data directory, if they changed.
+    pub async fn reload_secrets(&self) -> Result<bool, PkiError> {
+        let mut pki = self.pki.write().await;
+        let changed = pki.reload_secrets()?;
+        if changed {
+            self.authenticator.tokens().replace_secrets(pki.secrets().to_vec());
+        }
+        Ok(changed)
+    }
+
+    /// The control plane as it is now, if other credentials of it are good now than were when the request was routed.
+    /// What waited for a fresh revision since then has made the directory as new; `wait` makes sure of it.
+    pub async fn newer(&self, app: &App, vcp: &Arc<Vcp>, wait: bool) -> Result<Option<Arc<Vcp>>, Status> {
+        let now = if wait {
+            app.registry.vcp_by_id(vcp.id).await.map_err(failures::store)?
+        } else {
+            app.registry.known(vcp.id)
+        };
+        // One that is gone has no good credentials.
+        let now = now.filter(|now| now.state() == VcpState::Active).ok_or_else(Status::unauthorized)?;
+        Ok((now.credentials() != vcp.credentials()).then_some(now))
     }
 
     fn is_static(&self, bearer: Option<&str>) -> bool {
@@ -150,7 +263,7 @@ impl Identities {
         vcp: &Vcp,
         token: &str,
         audiences: &[String],
-    ) -> Result<Identity, AuthnError> {
+    ) -> Result<(UserInfo, Vec<String>), Result<String, Status>> {
         let (identity, reader) = (self.of_vcp(vcp), VcpReader::new(app, vcp));
         let credentials = Credentials {
             bearer: Some(token),
@@ -160,7 +273,18 @@ impl Identities {
             audiences,
             now: Time::now().unix(),
         };
-        self.authenticator.by_token(token, &credentials).await
+        match self.authenticator.by_token(token, &credentials).await {
+            Ok(found) => Ok((found.user, found.audiences)),
+            Err(AuthnError::UnknownToken) => {
+                let found = self.foreign.identify(app, vcp, &identity, token, audiences).await?;
+                let own = || vec![identity.issuer.clone()];
+                Ok((found.user.authenticated(), found.audiences.unwrap_or_else(own)))
+            }
+            Err(error) => match error.read_failure() {
+                Some(status) => Err(Err(status.clone())),
+                None => Err(Ok(error.to_string())),
+            },
+        }
     }
 
     /// The pods of nodes.
@@ -175,7 +299,7 @@ impl Identities {
 
     /// The public keys of a control plane's tokens.
     pub fn jwks(&self, vcp: &Vcp) -> Result<Value, Status> {
-        Ok(self.authenticator.tokens().keys().jwks(&vcp.uid()))
+        Ok(self.authenticator.tokens().keys().jwks(&self.of_vcp(vcp).key_name(), Time::now().unix()))
     }
 
     /// Where those keys are found.
@@ -192,9 +316,10 @@ impl Identities {
         request: &Value,
     ) -> Result<TokenRequestOutcome, Status> {
         let identity = self.of_vcp(vcp);
+        let key_name = identity.key_name();
         let reader = VcpReader::new(app, vcp);
         let asked = IssueRequest {
-            vcp_uid: &identity.uid,
+            key_name: &key_name,
             issuer: &identity.issuer,
             account,
             request,
@@ -209,11 +334,16 @@ impl Identities {
         vcp: &Vcp,
         user: &str,
         groups: &[String],
+        generation: Option<&str>,
         ttl: std::time::Duration,
     ) -> Result<CertifiedPem, Status> {
-        let uid = (!vcp.is_root()).then(|| vcp.uid());
+        let scope = (!vcp.is_root()).then(|| VcpScope {
+            uid: vcp.uid(),
+            epoch: vcp.credentials().epoch,
+            generation: generation.map(str::to_owned),
+        });
         let pki = self.pki.read().await;
-        pki.issue_client(uid.as_deref(), user, groups, ttl, Time::now().unix()).map_err(Status::internal)
+        pki.issue_client(scope.as_ref(), user, groups, ttl, Time::now().unix()).map_err(Status::internal)
     }
 
     /// A client certificate good in one control plane, or in root, for a key that its user keeps: the DER of a
@@ -226,12 +356,16 @@ impl Identities {
         groups: &[String],
         ttl: std::time::Duration,
     ) -> Result<String, Status> {
-        let uid = (!vcp.is_root()).then(|| vcp.uid());
+        let scope = (!vcp.is_root()).then(|| VcpScope {
+            uid: vcp.uid(),
+            epoch: vcp.credentials().epoch,
+            generation: None,
+        });
         let now = Time::now().unix();
         let end = now.saturating_add(i64::try_from(ttl.as_secs()).map_err(Status::internal)?);
         let pki = self.pki.read().await;
         pki.authority()
-            .certify_client(public_key, uid.as_deref(), user, groups, end, now)
+            .certify_client(public_key, scope.as_ref(), user, groups, end, now)
             .map_err(Status::internal)
     }
 
@@ -244,6 +378,46 @@ impl Identities {
     pub fn url(&self, vcp: &Vcp) -> String {
         format!("{}/clusters/{}/control-plane", self.url, vcp.name)
     }
+}
+
+/// The CAs of a PEM file.
+fn trust_of(file: &Path) -> anyhow::Result<ClientTrust> {
+    let pem = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let certificates =
+        certificates_of_pem(&pem).map_err(|why| anyhow::anyhow!("{} {why}", file.display()))?;
+    ClientTrust::new(certificates.iter()).with_context(|| format!("the CAs of {}", file.display()))
+}
+
+fn authentication_config(file: &Path) -> anyhow::Result<AuthenticationConfiguration> {
+    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let config: AuthenticationConfiguration = serde_saphyr::from_str(&text)
+        .with_context(|| format!("{} is no AuthenticationConfiguration", file.display()))?;
+    let versions = ["v1", "v1beta1"].map(|version| format!("apiserver.config.k8s.io/{version}"));
+    if config.kind != "AuthenticationConfiguration" || !versions.contains(&config.api_version) {
+        bail!("{} is no AuthenticationConfiguration of apiserver.config.k8s.io/v1", file.display());
+    }
+    if let Some(anonymous) = &config.anonymous
+        && !anonymous.enabled
+        && !anonymous.conditions.is_empty()
+    {
+        bail!(
+            "{}: anonymous.conditions: enabled should be set to true when conditions are defined",
+            file.display()
+        );
+    }
+    Ok(config)
+}
+
+fn front_proxy(options: &Options) -> anyhow::Result<Option<FrontProxy>> {
+    let Some(file) = &options.requestheader_client_ca_file else { return Ok(None) };
+    Ok(Some(FrontProxy {
+        trust: trust_of(file)?,
+        allowed_names: options.requestheader_allowed_names.clone(),
+        username_headers: options.requestheader_username_headers.clone(),
+        uid_headers: options.requestheader_uid_headers.clone(),
+        group_headers: options.requestheader_group_headers.clone(),
+        extra_prefixes: options.requestheader_extra_headers_prefix.clone(),
+    }))
 }
 
 /// 401, whatever the reason, which is for the log alone; unless the credentials could not be judged.

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 
@@ -83,6 +84,69 @@ pub struct Options {
     #[arg(long, value_name = "FILE")]
     pub token_auth_file: Option<PathBuf>,
 
+    /// An AuthenticationConfiguration (apiserver.config.k8s.io/v1): issuers of JSON web tokens of root's users, and whether
+    /// requests without credentials are served.
+    #[arg(long, value_name = "FILE")]
+    pub authentication_config: Option<PathBuf>,
+
+    /// A kubeconfig that leads to a webhook for the tokens of root's users (TokenReview v1).
+    #[arg(long, value_name = "FILE")]
+    pub authentication_token_webhook_config_file: Option<PathBuf>,
+
+    /// How long the webhook's answers are remembered.
+    #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = parse_duration)]
+    pub authentication_token_webhook_cache_ttl: Duration,
+
+    /// An AuthorizationConfiguration (apiserver.config.k8s.io/v1) for root: Node, RBAC, AlwaysAllow, AlwaysDeny and
+    /// webhooks (SubjectAccessReview v1), in order. Empty: Node, then RBAC.
+    #[arg(long, value_name = "FILE", conflicts_with = "authorization_webhook_config_file")]
+    pub authorization_config: Option<PathBuf>,
+
+    /// A kubeconfig that leads to a webhook for what root's users may do, asked after Node and RBAC.
+    #[arg(long, value_name = "FILE")]
+    pub authorization_webhook_config_file: Option<PathBuf>,
+
+    /// CAs whose client certificates are those of root's users, besides the server's own.
+    #[arg(long, value_name = "FILE")]
+    pub client_ca_file: Option<PathBuf>,
+
+    /// The CA of a proxy before root that says in headers who asks.
+    #[arg(long, value_name = "FILE")]
+    pub requestheader_client_ca_file: Option<PathBuf>,
+
+    /// The common names that this proxy's certificate may have. Empty: any.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', requires = "requestheader_client_ca_file")]
+    pub requestheader_allowed_names: Vec<String>,
+
+    /// The headers in which it says the user's name.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "x-remote-user")]
+    pub requestheader_username_headers: Vec<String>,
+
+    /// The headers in which it says the user's uid.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "x-remote-uid")]
+    pub requestheader_uid_headers: Vec<String>,
+
+    /// The headers in which it says the user's groups.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "x-remote-group")]
+    pub requestheader_group_headers: Vec<String>,
+
+    /// How the headers begin in which it says more.
+    #[arg(long, value_name = "PREFIXES", value_delimiter = ',', default_value = "x-remote-extra-")]
+    pub requestheader_extra_headers_prefix: Vec<String>,
+
+    /// The longest life of a service account token, whatever is asked for. 0: as long as is asked for.
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = parse_duration)]
+    pub service_account_max_token_expiration: Duration,
+
+    /// Replaces the secret that the keys of service account tokens derive from, and exits. Servers that run take the new
+    /// one up within seconds; what the old one signed stays good for --token-key-overlap.
+    #[arg(long)]
+    pub rotate_token_key: bool,
+
+    /// How long a replaced secret is trusted: as long as the longest token may live.
+    #[arg(long, value_name = "DURATION", default_value = "8760h", value_parser = parse_duration)]
+    pub token_key_overlap: Duration,
+
     /// The name that, besides `root`, addresses the root control plane.
     #[arg(long, value_name = "NAME", default_value = "root")]
     pub root_control_plane_name: String,
@@ -116,4 +180,39 @@ pub struct Options {
     /// VirtualCluster, allows more for one (spec.egress.allowedCIDRs).
     #[arg(long, value_name = "RANGES", value_delimiter = ',')]
     pub egress_allowed_cidrs: Vec<String>,
+}
+
+/// A duration as Go writes it: `1h30m`, `10s`.
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is no duration, such as 1h30m");
+    let mut rest = text;
+    let mut total = Duration::ZERO;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
+        let number: u64 = rest[..digits].parse().map_err(|_| wrong())?;
+        rest = &rest[digits..];
+        let unit = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
+        let scale = match &rest[..unit] {
+            "h" => 3_600_000,
+            "m" => 60_000,
+            "s" => 1000,
+            "ms" => 1,
+            _ => return Err(wrong()),
+        };
+        total += Duration::from_millis(number.checked_mul(scale).ok_or_else(wrong)?);
+        rest = &rest[unit..];
+    }
+    Ok(total)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_as_go_writes_them() {
+        assert_eq!(parse_duration("1h30m"), Ok(Duration::from_secs(5400)));
+        assert_eq!(parse_duration("0s"), Ok(Duration::ZERO));
+        assert!(parse_duration("5").is_err() && parse_duration("x").is_err());
+    }
 }

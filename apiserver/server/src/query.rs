@@ -79,6 +79,13 @@ fn decode(text: &str) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
+/// A text with its percent-escapes decoded, in lower case; what is malformed stays. So are keys written in the names of
+/// headers.
+pub fn percent_decoded(text: &str) -> String {
+    let escaped = format!("k={}", text.replace('+', "%2B").replace('&', "%26"));
+    Query::parse(&escaped).get("k").unwrap_or(text).to_lowercase()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,11 +1,11 @@
 //! RBAC as it stands in a control plane.
 
-use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;
+use std::collections::{HashMap, HashSet};
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use kplane_auth::authz::{Authorizer, PolicyRule, RbacIndex, RoleRef};
+use kplane_auth::authz::{Authorizer, PolicyRule, RbacEvent, RbacIndex, RbacKind, RoleRef};
 use kplane_auth::bootstrap;
 use kplane_auth::user::MASTERS;
 use kplane_machinery::{Status, object};
@@ -89,12 +89,10 @@ impl Policies {
                 return Ok(known.index.clone());
             }
         }
-        let mut values: Vec<Vec<Value>> = Vec::with_capacity(lists.len());
-        for list in &lists {
-            values
-                .push(list.iter().map(|s| s.to_value().map_err(Status::internal)).collect::<Result<_, _>>()?);
-        }
-        let index = Arc::new(RbacIndex::build(&values[0], &values[1], &values[2], &values[3]));
+        // Those who start from the bootstrap policy alone share its index, and hold only what they changed.
+        let shared = vcp.layers.layers() == app.base.layers.as_slice();
+        let base = if shared { self.base.get_or_init(base).clone() } else { Arc::default() };
+        let index = Arc::new(index_over(base, &lists)?);
         let mut indexes = self.indexes.lock().unwrap_or_else(PoisonError::into_inner);
         if indexes.len() >= KEPT {
             indexes.clear();
@@ -102,6 +100,33 @@ impl Policies {
         indexes.insert(vcp.id, Known { mark, state, index: index.clone() });
         Ok(index)
     }
+}
+
+/// The index of these objects, one list a resource, over a base that has those that are inherited.
+fn index_over(base: Arc<RbacIndex>, lists: &[Vec<Stored>]) -> Result<RbacIndex, Status> {
+    let mut index = RbacIndex::over(base.clone());
+    for (resource, list) in RESOURCES.iter().zip(lists) {
+        let Some(kind) = RbacKind::of_resource(resource) else { continue };
+        let mut here = HashSet::with_capacity(list.len());
+        for stored in list {
+            let (namespace, name) = (stored.namespace().unwrap_or_default(), stored.name());
+            here.insert((namespace, name));
+            if stored.is_inherited() && base.contains(kind, namespace, name) {
+                continue;
+            }
+            let value = stored.to_value().map_err(Status::internal)?;
+            if let Err(error) = index.apply_event(kind, RbacEvent::Set(&value)) {
+                tracing::warn!(?kind, error, "a role cannot be read and grants nothing");
+            }
+        }
+        for (namespace, name) in base.own_names(kind) {
+            if !here.contains(&(namespace, name)) {
+                let gone = RbacEvent::Removed { namespace, name };
+                index.apply_event(kind, gone).map_err(Status::internal)?;
+            }
+        }
+    }
+    Ok(index)
 }
 
 /// Refuses a role with rules that its writer does not hold, and a binding to such a role (`policybased` storage

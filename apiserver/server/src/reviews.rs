@@ -46,13 +46,9 @@ async fn token(cx: &Cx, review: &mut Value) -> Result<(), Status> {
     }
     let audiences: Vec<String> = texts(&review["spec"]["audiences"]);
     review["status"] = match cx.app.identities.review_token(&cx.app, &cx.vcp, &token, &audiences).await {
-        Ok(identity) => json!({
-            "authenticated": true, "user": identity.user, "audiences": identity.audiences,
-        }),
-        Err(error) => match error.read_failure() {
-            Some(status) => return Err(status.clone()),
-            None => json!({"user": {}, "error": error.to_string()}),
-        },
+        Ok((user, audiences)) => json!({"authenticated": true, "user": user, "audiences": audiences}),
+        Err(Ok(why)) => json!({"user": {}, "error": why}),
+        Err(Err(status)) => return Err(status),
     };
     Ok(())
 }

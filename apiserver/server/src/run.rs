@@ -24,6 +24,9 @@ use crate::{base, custom, kubeconfig, listen, settle, tenancy};
 /// How often certificates are looked at.
 const RENEWAL: Duration = Duration::from_secs(3600);
 
+/// How often the secret of the tokens is looked at.
+const SECRETS: Duration = Duration::from_secs(5);
+
 /// A server that listens.
 pub struct Server {
     app: Arc<App>,
@@ -117,8 +120,7 @@ pub async fn start(options: Options, shutdown: CancellationToken) -> anyhow::Res
         .with_context(|| format!("cannot write {}", admin_kubeconfig.display()))?;
 
     let pki = Arc::new(tokio::sync::RwLock::new(pki));
-    let identities =
-        Identities::new(&pki, options.token_auth_file.as_deref(), options.anonymous_auth, &url).await?;
+    let identities = Identities::new(&pki, &options, &url).await?;
     let app = Arc::new(App {
         definitions: custom::Definitions::new(&registry),
         registry,
@@ -166,6 +168,10 @@ impl Server {
             tokio::spawn(settle::run(self.app.clone(), settle::PRIORITY_LEVELS)),
             tokio::spawn(settle::run(self.app.clone(), settle::SIGNING_REQUESTS)),
             tokio::spawn(renew_certificates(self.pki.clone(), shutdown.clone())),
+            tokio::spawn(reload_secrets(self.app.clone())),
+            tokio::spawn(settle::run(self.app.clone(), settle::TOKEN_SECRETS)),
+            tokio::spawn(settle::run(self.app.clone(), settle::TOKEN_ACCOUNTS)),
+            tokio::spawn(settle::run(self.app.clone(), settle::TOKEN_EPOCHS)),
         ];
         listen::serve(self.listener, self.tls, self.app.clone(), shutdown).await;
         for task in loops {
@@ -232,6 +238,30 @@ async fn renew_certificates(pki: Arc<tokio::sync::RwLock<Pki>>, shutdown: Cancel
             Err(error) => tracing::error!(%error, "certificates could not be renewed"),
         }
     }
+}
+
+/// Takes up the secret of the tokens when it was rotated, here or by another replica's operator.
+async fn reload_secrets(app: Arc<App>) {
+    loop {
+        tokio::select! {
+            () = app.shutdown.cancelled() => return,
+            () = tokio::time::sleep(SECRETS) => {}
+        }
+        match app.identities.reload_secrets().await {
+            Ok(true) => tracing::info!("the secret of the tokens was rotated"),
+            Ok(false) => {}
+            Err(error) => {
+                tracing::error!(%error, "the secret of the tokens cannot be read; the old one stays")
+            }
+        }
+    }
+}
+
+/// Replaces the secret of the tokens in a data directory: what `--rotate-token-key` does.
+pub fn rotate_token_key(options: &Options) -> anyhow::Result<()> {
+    let overlap = i64::try_from(options.token_key_overlap.as_secs()).unwrap_or(i64::MAX);
+    Pki::rotate_secret(&options.data_dir.join("pki"), overlap, Time::now().unix())
+        .context("the secret of the tokens cannot be rotated")
 }
 
 /// A folder that nobody else can read.

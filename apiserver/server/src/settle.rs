@@ -18,6 +18,7 @@ use crate::endpoints::cx::{Cx, Resource};
 use crate::endpoints::managed::{self, Tracking};
 use crate::endpoints::write::{self, Change, Preconditions};
 use crate::endpoints::{failures, system};
+use crate::legacy_tokens;
 use crate::signing;
 
 /// How long to wait before a loop begins again after a failure.
@@ -33,6 +34,9 @@ enum Work {
     FlowSchema,
     PriorityLevel,
     SigningRequest,
+    TokenSecret,
+    TokenAccount,
+    TokenEpoch,
 }
 
 /// A kind that is followed.
@@ -50,6 +54,14 @@ pub const FLOW_SCHEMAS: Kind = Kind { group: FLOW_CONTROL, plural: "flowschemas"
 /// PriorityLevelConfigurations: their flow schemas are looked at again.
 pub const PRIORITY_LEVELS: Kind =
     Kind { group: FLOW_CONTROL, plural: "prioritylevelconfigurations", work: Work::PriorityLevel };
+
+/// Secrets with service account tokens: a token is put into them, or they go with their account.
+pub const TOKEN_SECRETS: Kind = Kind { group: "", plural: "secrets", work: Work::TokenSecret };
+/// Service accounts: what was issued to one that is gone goes too.
+pub const TOKEN_ACCOUNTS: Kind = Kind { group: "", plural: "serviceaccounts", work: Work::TokenAccount };
+/// Records of control planes: in another epoch such tokens are issued anew.
+pub const TOKEN_EPOCHS: Kind =
+    Kind { group: kplane_kinds::tenancy::GROUP, plural: crate::tenancy::PLURAL, work: Work::TokenEpoch };
 
 /// Runs until the server ends.
 pub async fn run(app: Arc<App>, kind: Kind) {
@@ -105,6 +117,16 @@ async fn settle(
     stored: &Stored,
     event: EventKind,
 ) -> Result<(), Status> {
+    // Most objects need nothing: they are told apart before they are read.
+    let idle = match kind.work {
+        Work::TokenSecret => !legacy_tokens::is_one(&stored.raw_json()),
+        Work::TokenEpoch => !legacy_tokens::has_epoch(&stored.raw_json()),
+        Work::TokenAccount => event != EventKind::Deleted,
+        Work::Volume | Work::FlowSchema | Work::PriorityLevel | Work::SigningRequest => false,
+    };
+    if idle {
+        return Ok(());
+    }
     let value = stored.to_value().map_err(Status::internal)?;
     let gone = event == EventKind::Deleted;
     let done = match kind.work {
@@ -115,6 +137,9 @@ async fn settle(
         Work::PriorityLevel if event != EventKind::Modified => {
             priority_level(app, vcp, object::name(&value)).await
         }
+        Work::TokenSecret if !gone => legacy_tokens::secret(app, vcp, &value).await,
+        Work::TokenAccount if gone => legacy_tokens::account_gone(app, vcp, &value).await,
+        Work::TokenEpoch if !gone && vcp.is_root() => legacy_tokens::epoch(app, &value).await,
         _ => Ok(()),
     };
     match done {
@@ -133,14 +158,14 @@ pub fn own_request(
     vcp: &Arc<Vcp>,
     group: &str,
     plural: &str,
-    name: &str,
+    (namespace, name): (&str, &str),
 ) -> Result<(Cx, Resource), Status> {
     let def = app
         .kinds
         .get(group, plural)
         .ok_or_else(|| Status::internal(format!("{plural} are missing from the table of kinds")))?
         .clone();
-    Ok((Cx::system(app, vcp, "", name), Resource { version: def.storage_version.clone(), def }))
+    Ok((Cx::system(app, vcp, namespace, name), Resource { version: def.storage_version.clone(), def }))
 }
 
 /// A change of the status of an object, if it is still the same object.
@@ -171,7 +196,7 @@ async fn volume(app: &Arc<App>, vcp: &Arc<Vcp>, volume: &Value) -> Result<(), St
         return Ok(());
     }
     let name = object::name(volume);
-    let (cx, resource) = own_request(app, vcp, VOLUMES.group, VOLUMES.plural, name)?;
+    let (cx, resource) = own_request(app, vcp, VOLUMES.group, VOLUMES.plural, ("", name))?;
     let tracking = Tracking::update("kube-controller-manager", Some("status"));
     let change = status_change(name, object::uid(volume), tracking);
     write::update(&cx, &resource, change, |old| {
@@ -215,7 +240,7 @@ async fn flow_schema(app: &Arc<App>, vcp: &Arc<Vcp>, schema: &Value) -> Result<(
         .filter(|was| was["status"] == status)
         .and_then(|was| was["lastTransitionTime"].as_str())
         .unwrap_or(&now);
-    let (cx, resource) = own_request(app, vcp, FLOW_SCHEMAS.group, FLOW_SCHEMAS.plural, name)?;
+    let (cx, resource) = own_request(app, vcp, FLOW_SCHEMAS.group, FLOW_SCHEMAS.plural, ("", name))?;
     let config = json!({
         "apiVersion": resource.api_version(), "kind": &*resource.def.kind, "metadata": {"name": name},
         "status": {"conditions": [{

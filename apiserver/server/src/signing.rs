@@ -127,7 +127,7 @@ pub async fn sign(app: &Arc<App>, vcp: &Arc<Vcp>, request: &Value) -> Result<(),
         }
     };
     let name = object::name(request);
-    let (cx, resource) = settle::own_request(app, vcp, GROUP, PLURAL, name)?;
+    let (cx, resource) = settle::own_request(app, vcp, GROUP, PLURAL, ("", name))?;
     let tracking = Tracking::update("kube-controller-manager", Some("status"));
     let change = settle::status_change(name, object::uid(request), tracking);
     write::update(&cx, &resource, change, |old| {

@@ -15,14 +15,15 @@
 mod bootstrap_token;
 mod static_token;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rustls::pki_types::CertificateDer;
 
 pub use static_token::StaticTokens;
 
-use crate::pki::{ClientTrust, PeerError, PeerScope};
-use crate::token::{ObjectReader, ServiceAccountTokens, TokenError, unverified_issuer};
+use crate::pki::{ClientTrust, PeerError, PeerScope, VcpScope};
+use crate::token::{LEGACY_ISSUER, ObjectReader, ServiceAccountTokens, TokenError, unverified_issuer};
 use crate::user::{MASTERS, UserInfo};
 
 /// The control plane that a request is for.
@@ -38,6 +39,25 @@ pub struct VcpIdentity {
     pub issuer: String,
     /// Issuers of earlier or of other addresses that are accepted too.
     pub accepted_issuers: Vec<String>,
+    /// Only what was issued in this epoch is good.
+    pub epoch: u64,
+    /// Users of whose certificates only one generation is good, or none.
+    pub generations: BTreeMap<String, Option<String>>,
+}
+
+impl VcpIdentity {
+    /// What the keys of its tokens derive from: another epoch has other keys.
+    pub fn key_name(&self) -> String {
+        if self.epoch == 0 { self.uid.clone() } else { format!("{}\n{}", self.uid, self.epoch) }
+    }
+
+    fn accepts(&self, user: &str, scope: &VcpScope) -> bool {
+        scope.epoch == self.epoch
+            && match self.generations.get(user) {
+                None => true,
+                Some(required) => required.is_some() && *required == scope.generation,
+            }
+    }
 }
 
 /// What a request brought, and where it is to be judged.
@@ -98,6 +118,9 @@ pub enum AuthnError {
     /// The credential is good elsewhere.
     #[error("the credential is not of this control plane")]
     ElsewhereOnly,
+    /// The certificate was revoked.
+    #[error("the credential was revoked")]
+    Revoked,
 }
 
 impl AuthnError {
@@ -116,6 +139,8 @@ pub struct Authenticator {
     trust: Arc<ClientTrust>,
     tokens: Arc<ServiceAccountTokens>,
     static_tokens: StaticTokens,
+    /// The CAs of the operator: whom they certify is root's, whatever the certificate says.
+    operator: Option<ClientTrust>,
 }
 
 impl Authenticator {
@@ -125,7 +150,12 @@ impl Authenticator {
         tokens: Arc<ServiceAccountTokens>,
         static_tokens: StaticTokens,
     ) -> Self {
-        Self { trust, tokens, static_tokens }
+        Self { trust, tokens, static_tokens, operator: None }
+    }
+
+    /// Whom these CAs certify is one of root's users too.
+    pub fn with_operator(self, operator: Option<ClientTrust>) -> Self {
+        Self { operator, ..self }
     }
 
     /// The tokens of service accounts.
@@ -152,11 +182,22 @@ impl Authenticator {
     }
 
     fn by_certificate(&self, credentials: &Credentials<'_>) -> Result<Option<Identity>, AuthnError> {
-        let Some(peer) = self.trust.verify(credentials.peer, credentials.now)? else { return Ok(None) };
         let vcp = credentials.vcp;
+        let found = self.trust.verify(credentials.peer, credentials.now);
+        let (found, by_operator) = match (found, &self.operator) {
+            (Err(_), Some(operator)) => (operator.verify(credentials.peer, credentials.now), true),
+            (found, _) => (found, false),
+        };
+        let Some(peer) = found? else { return Ok(None) };
         let of_root = match &peer.scope {
+            _ if by_operator => true,
             PeerScope::Root => true,
-            PeerScope::Vcp(uid) if *uid == vcp.uid => vcp.is_root,
+            PeerScope::Vcp(scope) if scope.uid == vcp.uid => {
+                if !vcp.accepts(&peer.user.username, scope) {
+                    return Err(AuthnError::Revoked);
+                }
+                vcp.is_root
+            }
             PeerScope::Vcp(_) => return Err(AuthnError::ElsewhereOnly),
         };
         may_enter(vcp, of_root, &peer.user)?;
@@ -182,13 +223,31 @@ impl Authenticator {
                 audiences: audiences.to_vec(),
             });
         }
-        if let Some(claimed) = unverified_issuer(token) {
+        let claimed = unverified_issuer(token);
+        if claimed.as_deref() == Some(LEGACY_ISSUER) {
+            let key_name = vcp.key_name();
+            let user =
+                self.tokens.verify_legacy(token, &key_name, credentials.reader, credentials.now).await?;
+            // Made before there were audiences: good for the server alone.
+            let audiences: Vec<_> =
+                audiences.iter().filter(|wanted| **wanted == vcp.issuer).cloned().collect();
+            if audiences.is_empty() {
+                return Err(AuthnError::UnknownToken);
+            }
+            return Ok(Identity {
+                user: user.authenticated(),
+                via: Via::ServiceAccountToken,
+                of_root: vcp.is_root,
+                audiences,
+            });
+        }
+        if let Some(claimed) = claimed {
             let issuer =
                 std::iter::once(&vcp.issuer).chain(&vcp.accepted_issuers).find(|known| **known == claimed);
             let issuer = issuer.ok_or(AuthnError::UnknownToken)?;
             let (user, audiences) = self
                 .tokens
-                .verify(token, &vcp.uid, issuer, audiences, credentials.reader, credentials.now)
+                .verify(token, &vcp.key_name(), issuer, audiences, credentials.reader, credentials.now)
                 .await?;
             return Ok(Identity {
                 user: user.authenticated(),

@@ -38,6 +38,8 @@ fn vcp(name: &str) -> VcpIdentity {
         is_root: name == "root",
         issuer: format!("https://h/clusters/{name}/control-plane"),
         accepted_issuers: Vec::new(),
+        epoch: 0,
+        generations: BTreeMap::new(),
     }
 }
 
@@ -50,7 +52,7 @@ impl Plane {
         let dir = tempfile::tempdir().unwrap();
         let pki = Pki::open(PkiOptions { dir: dir.path().to_owned(), ..PkiOptions::default() }, NOW).unwrap();
         let trust = Arc::new(ClientTrust::new([pki.authority().certificate()]).unwrap());
-        let tokens = Arc::new(ServiceAccountTokens::new(TokenKeys::new(pki.secret().clone(), [])));
+        let tokens = Arc::new(ServiceAccountTokens::new(TokenKeys::new(pki.secrets().to_vec())));
         let file =
             StaticTokens::parse("admin-token,root-admin,1,system:masters\nplain-token,alice,2,dev").unwrap();
         let text = |s: &str| BASE64_STANDARD.encode(s);
@@ -69,8 +71,10 @@ impl Plane {
 
     fn client(&self, vcp: Option<&str>, groups: &[&str]) -> Vec<CertificateDer<'static>> {
         let groups: Vec<_> = groups.iter().map(|&g| g.to_owned()).collect();
-        let CertifiedPem { certificate, .. } =
-            self.pki.issue_client(vcp, "jane", &groups, Duration::from_secs(60), NOW).unwrap();
+        let CertifiedPem { certificate, .. } = self
+            .pki
+            .issue_client(vcp.map(VcpScope::of).as_ref(), "jane", &groups, Duration::from_secs(60), NOW)
+            .unwrap();
         certificates_of_pem(certificate.as_bytes()).unwrap()
     }
 
@@ -106,6 +110,36 @@ async fn a_certificate_is_good_in_its_own_control_plane_only() {
 }
 
 #[tokio::test]
+async fn a_revoked_certificate_is_bad_at_once() {
+    let plane = Plane::new();
+    let issue = |epoch, generation: Option<&str>| {
+        let scope = VcpScope { uid: "uid-a".into(), epoch, generation: generation.map(str::to_owned) };
+        let made = plane.pki.issue_client(Some(&scope), "jane", &[], Duration::from_secs(60), NOW).unwrap();
+        certificates_of_pem(made.certificate.as_bytes()).unwrap()
+    };
+    let (first, second, later) = (issue(0, Some("1")), issue(0, Some("2")), issue(1, Some("2")));
+    let good = async |vcp: &VcpIdentity, peer: &[CertificateDer<'static>]| {
+        let credentials =
+            Credentials { bearer: None, peer, vcp, reader: &plane.objects, audiences: &[], now: NOW };
+        match plane.authenticator.authenticate(&credentials).await {
+            Ok(Some(_)) => true,
+            Err(AuthnError::Revoked) => false,
+            other => panic!("{other:?}"),
+        }
+    };
+    let a = vcp("a");
+    assert!(good(&a, &first).await && good(&a, &second).await && !good(&a, &later).await);
+    let rotated =
+        VcpIdentity { generations: BTreeMap::from([("jane".into(), Some("2".into()))]), ..a.clone() };
+    assert!(!good(&rotated, &first).await && good(&rotated, &second).await);
+    let revoked = VcpIdentity { generations: BTreeMap::from([("jane".into(), None)]), ..a.clone() };
+    assert!(!good(&revoked, &first).await && !good(&revoked, &issue(0, None)).await);
+    let next = VcpIdentity { epoch: 1, ..a };
+    assert!(!good(&next, &second).await && good(&next, &later).await);
+    assert_ne!(next.key_name(), vcp("a").key_name());
+}
+
+#[tokio::test]
 async fn root_enters_as_administrator_only() {
     let plane = Plane::new();
     let (admin, plain) = (plane.client(None, &["system:masters"]), plane.client(None, &["dev"]));
@@ -123,7 +157,7 @@ async fn a_token_is_good_in_its_own_control_plane_only() {
     let a = vcp("a");
     let (account, request) = (account(), json!({}));
     let ask =
-        IssueRequest { vcp_uid: &a.uid, issuer: &a.issuer, account: &account, request: &request, now: NOW };
+        IssueRequest { key_name: &a.uid, issuer: &a.issuer, account: &account, request: &request, now: NOW };
     let issued = plane.authenticator.tokens().issue(ask, &plane.objects).await.unwrap();
     let token = issued.response["status"]["token"].as_str().unwrap();
     let identity = plane.ask("a", &[], Some(token)).await.unwrap().unwrap();

@@ -285,6 +285,28 @@ impl RbacIndex {
         error.map_or(Ok(()), Err)
     }
 
+    /// Whether there is an object of this namespace (empty for cluster kinds) and name.
+    pub fn contains(&self, kind: RbacKind, namespace: &str, name: &str) -> bool {
+        self.has(kind, &key(namespace, name))
+    }
+
+    /// Namespace and name of each object that it holds itself, without those of its base.
+    pub fn own_names(&self, kind: RbacKind) -> Vec<(&str, &str)> {
+        fn of<T>(entries: &Entries<T>) -> Vec<(&str, &str)> {
+            entries
+                .iter()
+                .filter(|(_, entry)| entry.is_some())
+                .map(|((space, name), _)| (&**space, &**name))
+                .collect()
+        }
+        match kind {
+            RbacKind::ClusterRole => of(&self.cluster_roles.0),
+            RbacKind::Role => of(&self.roles.0),
+            RbacKind::ClusterRoleBinding => of(&self.cluster_bindings.entries),
+            RbacKind::RoleBinding => of(&self.bindings.entries),
+        }
+    }
+
     fn has(&self, kind: RbacKind, at: &Key) -> bool {
         match kind {
             RbacKind::Role | RbacKind::ClusterRole => self.rules_at(kind, at).is_some(),

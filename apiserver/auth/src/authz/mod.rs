@@ -147,6 +147,11 @@ impl Verdict {
         Self { decision: Decision::Allow, reason: reason.into() }
     }
 
+    /// A no.
+    pub fn deny(reason: impl Into<String>) -> Self {
+        Self { decision: Decision::Deny, reason: reason.into() }
+    }
+
     /// Neither yes nor no.
     pub fn no_opinion(reason: impl Into<String>) -> Self {
         Self { decision: Decision::NoOpinion, reason: reason.into() }

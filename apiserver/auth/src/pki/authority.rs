@@ -16,6 +16,7 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
 use x509_parser::prelude::X509Certificate;
 
+use super::peer::VcpScope;
 use super::{PkiError, certificates_of_pem};
 use crate::der;
 
@@ -115,7 +116,7 @@ impl Authority {
     pub fn certify_client(
         &self,
         public_key: &[u8],
-        vcp: Option<&str>,
+        vcp: Option<&VcpScope>,
         user: &str,
         groups: &[String],
         not_after: i64,
@@ -130,8 +131,10 @@ impl Authority {
         subject.extend(der::attribute(der::COMMON_NAME, user));
         let when = |unix| der::time(unix).ok_or_else(|| PkiError::issue("a time beyond the calendar"));
         let uri = match vcp {
-            Some(uid) if uid.is_ascii() && !uid.is_empty() => format!("{SCOPE_URI}vcp/{uid}"),
-            Some(uid) => return Err(PkiError::issue(format!("{uid:?} is no uid of a control plane"))),
+            Some(scope) => match scope.written() {
+                Some(written) => format!("{SCOPE_URI}vcp/{written}"),
+                None => return Err(PkiError::issue(format!("{scope:?} cannot be written"))),
+            },
             None => format!("{SCOPE_URI}root"),
         };
         let extensions = der::sequence(&[

@@ -25,12 +25,16 @@ use rustls::pki_types::pem::PemObject;
 
 pub use authority::Authority;
 pub use front_proxy::FrontProxy;
-pub use peer::{ClientTrust, PeerError, PeerScope, VerifiedPeer};
+pub use peer::{ClientTrust, PeerError, PeerScope, VcpScope, VerifiedPeer};
 pub use tls::{CertificateResolver, server_config};
 
 use crate::files;
 use crate::token::PlaneSecret;
+use crate::token::secrets::{self, DatedSecret};
 use crate::user::MASTERS;
+
+/// The file of the secrets that the keys of tokens derive from.
+const SECRETS: &str = "plane.key";
 
 const DAY: i64 = 24 * 60 * 60;
 /// How long the CA lives.
@@ -144,7 +148,7 @@ impl PkiOptions {
 pub struct Pki {
     options: PkiOptions,
     authority: Authority,
-    secret: PlaneSecret,
+    secrets: Vec<DatedSecret>,
     resolver: Arc<CertificateResolver>,
 }
 
@@ -159,8 +163,8 @@ impl Pki {
     pub fn open(options: PkiOptions, now: i64) -> Result<Self, PkiError> {
         std::fs::create_dir_all(&options.dir).map_err(PkiError::file(&options.dir))?;
         let authority = open_authority(&options.dir, now)?;
-        let secret = open_secret(&options.dir.join("plane.key"))?;
-        let mut pki = Self { options, authority, secret, resolver: Arc::default() };
+        let secrets = open_secrets(&options.dir.join(SECRETS))?;
+        let mut pki = Self { options, authority, secrets, resolver: Arc::default() };
         pki.renew(now, true)?;
         Ok(pki)
     }
@@ -257,9 +261,25 @@ impl Pki {
         &self.authority
     }
 
-    /// The secret that the keys of tokens derive from.
-    pub fn secret(&self) -> &PlaneSecret {
-        &self.secret
+    /// The secrets that the keys of tokens derive from, the newest first.
+    pub fn secrets(&self) -> &[DatedSecret] {
+        &self.secrets
+    }
+
+    /// Reads the secrets anew. Says whether they are others than before.
+    pub fn reload_secrets(&mut self) -> Result<bool, PkiError> {
+        let secrets = open_secrets(&self.path(SECRETS))?;
+        let changed = secrets::write(&secrets) != secrets::write(&self.secrets);
+        self.secrets = secrets;
+        Ok(changed)
+    }
+
+    /// Puts a new secret before those of a folder. The old ones are trusted for so many seconds more.
+    pub fn rotate_secret(dir: &Path, overlap: i64, now: i64) -> Result<(), PkiError> {
+        let path = dir.join(SECRETS);
+        let old = open_secrets(&path)?;
+        let rotated = secrets::rotate(&old, new_secret()?, overlap, now);
+        files::replace(&path, secrets::write(&rotated).as_bytes()).map_err(PkiError::file(&path))
     }
 
     /// What answers a TLS handshake with the serving certificate of the moment.
@@ -276,10 +296,10 @@ impl Pki {
         Ok(CertifiedPem { certificate: read("admin.crt")?, key: read("admin.key")? })
     }
 
-    /// A new client certificate: of a virtual control plane by its uid, or of root.
+    /// A new client certificate: of a virtual control plane, or of root.
     pub fn issue_client(
         &self,
-        vcp: Option<&str>,
+        vcp: Option<&VcpScope>,
         user: &str,
         groups: &[String],
         ttl: std::time::Duration,
@@ -351,18 +371,21 @@ fn make_key(path: &Path) -> Result<KeyPair, PkiError> {
     read_key(path)?.ok_or_else(|| PkiError::broken(path, "was removed while it was read"))
 }
 
-fn open_secret(path: &Path) -> Result<PlaneSecret, PkiError> {
+fn new_secret() -> Result<PlaneSecret, PkiError> {
+    let mut secret = [0; 32];
+    rand::rngs::OsRng.try_fill_bytes(&mut secret).map_err(PkiError::issue)?;
+    Ok(PlaneSecret::from(secret))
+}
+
+fn open_secrets(path: &Path) -> Result<Vec<DatedSecret>, PkiError> {
     let found = match files::read(path).map_err(PkiError::file(path))? {
         Some(found) => found,
         None => {
-            let mut secret = [0; 32];
-            rand::rngs::OsRng.try_fill_bytes(&mut secret).map_err(PkiError::issue)?;
-            files::create(path, PlaneSecret::from(secret).to_text().as_bytes())
-                .map_err(PkiError::file(path))?;
+            files::create(path, new_secret()?.to_text().as_bytes()).map_err(PkiError::file(path))?;
             std::fs::read(path).map_err(PkiError::file(path))?
         }
     };
-    PlaneSecret::from_text(&found).ok_or_else(|| PkiError::broken(path, "is not 32 bytes in base64"))
+    secrets::read(&found).ok_or_else(|| PkiError::broken(path, "is not 32 bytes in base64 a line"))
 }
 
 #[cfg(test)]

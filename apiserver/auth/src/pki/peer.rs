@@ -28,8 +28,57 @@ const REMEMBERED: usize = 4096;
 pub enum PeerScope {
     /// In root, and for its administrators everywhere.
     Root,
-    /// In the virtual control plane of this uid only.
-    Vcp(String),
+    /// In one virtual control plane only.
+    Vcp(VcpScope),
+}
+
+/// The virtual control plane that a client certificate is for, and which of the certificates for it this is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VcpScope {
+    /// The uid of the control plane.
+    pub uid: String,
+    /// The control plane's epoch when it was issued: in another it is void.
+    pub epoch: u64,
+    /// Which generation of its user's certificates it is of, if those are told apart.
+    pub generation: Option<String>,
+}
+
+impl VcpScope {
+    /// That of a control plane which tells neither epochs nor generations apart.
+    pub fn of(uid: impl Into<String>) -> Self {
+        Self { uid: uid.into(), ..Self::default() }
+    }
+
+    /// As a URI says it behind `kplane://vcp/`; `None` when it cannot be said.
+    pub(super) fn written(&self) -> Option<String> {
+        let plain = |text: &str| {
+            !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.')
+        };
+        if !plain(&self.uid) || self.generation.as_deref().is_some_and(|generation| !plain(generation)) {
+            return None;
+        }
+        let mut said = vec![];
+        if self.epoch > 0 {
+            said.push(format!("epoch={}", self.epoch));
+        }
+        said.extend(self.generation.iter().map(|generation| format!("generation={generation}")));
+        let separator = if said.is_empty() { "" } else { "?" };
+        Some(format!("{}{separator}{}", self.uid, said.join("&")))
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        let (uid, rest) = text.split_once('?').unwrap_or((text, ""));
+        let mut scope = Self::of(uid);
+        for term in rest.split('&').filter(|term| !term.is_empty()) {
+            match term.split_once('=')? {
+                ("epoch", epoch) => scope.epoch = epoch.parse().ok()?,
+                ("generation", generation) => scope.generation = Some(generation.to_owned()),
+                // Whatever a newer server restricts it to, this one does not know.
+                _ => return None,
+            }
+        }
+        (!uid.is_empty()).then_some(scope)
+    }
 }
 
 /// A client certificate that a trusted CA signed.
@@ -168,7 +217,7 @@ fn read(leaf: &CertificateDer<'_>, fingerprint: &[u8; 32]) -> Result<Option<Veri
         let GeneralName::URI(uri) = name else { continue };
         let Some(said) = uri.strip_prefix(SCOPE_URI) else { continue };
         let said = match said.strip_prefix("vcp/") {
-            Some(uid) if !uid.is_empty() => PeerScope::Vcp(uid.to_owned()),
+            Some(scope) => PeerScope::Vcp(VcpScope::read(scope).ok_or(PeerError::Scope)?),
             None if said == "root" => PeerScope::Root,
             _ => return Err(PeerError::Scope),
         };

@@ -26,7 +26,7 @@ fn a_second_start_reads_what_the_first_made() {
     let server = std::fs::read(dir.path().join("server.crt")).unwrap();
     let second = open(dir.path());
     assert_eq!(first.ca_pem(), second.ca_pem());
-    assert_eq!(first.secret().to_text(), second.secret().to_text());
+    assert_eq!(first.secrets()[0].secret.to_text(), second.secrets()[0].secret.to_text());
     assert_eq!(server, std::fs::read(dir.path().join("server.crt")).unwrap());
     assert_eq!(first.admin().unwrap().certificate, second.admin().unwrap().certificate);
 }
@@ -110,11 +110,12 @@ fn a_client_certificate_says_who_and_where() {
     let pki = open(dir.path());
     let groups = ["a", "b", "c"].map(str::to_owned);
     let ttl = std::time::Duration::from_secs(3600);
-    let issued = pki.issue_client(Some("uid-1"), "jane", &groups, ttl, NOW).unwrap();
+    let scope = VcpScope { uid: "uid-1".into(), epoch: 2, generation: Some("x".into()) };
+    let issued = pki.issue_client(Some(&scope), "jane", &groups, ttl, NOW).unwrap();
     let peer = verify(&pki, &issued.certificate, NOW).unwrap().unwrap();
     assert_eq!(peer.user.username, "jane");
     assert_eq!(peer.user.groups, groups);
-    assert_eq!(peer.scope, PeerScope::Vcp("uid-1".to_owned()));
+    assert_eq!(peer.scope, PeerScope::Vcp(scope));
     assert!(peer.user.extra[crate::user::CREDENTIAL_ID][0].starts_with("X509SHA256="));
     assert!(!format!("{issued:?}").contains("PRIVATE KEY"));
 
@@ -211,4 +212,18 @@ fn a_handshake_hands_over_even_a_certificate_that_is_not_trusted() {
         let verified = trust.verify(accepted.peer_certificates().unwrap(), now);
         assert_eq!(verified.is_ok(), trusted, "{name}");
     }
+}
+
+#[test]
+fn a_rotated_secret_is_taken_up_by_who_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut pki = open(dir.path());
+    assert!(!pki.reload_secrets().unwrap());
+    Pki::rotate_secret(dir.path(), 3600, NOW).unwrap();
+    assert!(pki.reload_secrets().unwrap());
+    assert_eq!(pki.secrets().len(), 2);
+    assert_eq!(open(dir.path()).secrets().len(), 2);
+    std::fs::write(dir.path().join("plane.key"), "nope").unwrap();
+    assert!(pki.reload_secrets().is_err());
+    assert_eq!(pki.secrets().len(), 2);
 }

@@ -2,6 +2,7 @@
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::keys::TokenKeys;
@@ -122,41 +123,55 @@ pub fn unverified_issuer(token: &str) -> Option<String> {
     decode::<IssuerOnly>(claims, "claims").ok().map(|claims| claims.iss).filter(|iss| !iss.is_empty())
 }
 
+/// A token with these claims, signed by the control plane's key of the moment.
+pub(super) fn sign_claims(
+    keys: &TokenKeys,
+    key_name: &str,
+    claims: &impl Serialize,
+    now: i64,
+) -> Option<String> {
+    let keys = keys.of(key_name);
+    let key = keys.signing(now)?;
+    let header = serde_json::to_vec(&Header { alg: "ES256".to_owned(), kid: key.id.clone() }).ok()?;
+    let mut token = BASE64_URL_SAFE_NO_PAD.encode(header);
+    token.push('.');
+    token.push_str(&BASE64_URL_SAFE_NO_PAD.encode(serde_json::to_vec(claims).ok()?));
+    let signature = key.sign(token.as_bytes());
+    token.push('.');
+    token.push_str(&BASE64_URL_SAFE_NO_PAD.encode(signature));
+    Some(token)
+}
+
+/// The claims of a token that one of the control plane's keys signed, and until when that key is trusted.
+pub(super) fn verify_claims<T: DeserializeOwned>(
+    keys: &TokenKeys,
+    key_name: &str,
+    token: &str,
+    now: i64,
+) -> Result<(T, Option<i64>), TokenError> {
+    let (signed, header, claims, signature) = parts(token).ok_or(TokenError::Malformed("parts"))?;
+    let header: Header = decode(header, "header")?;
+    if header.alg != "ES256" {
+        return Err(TokenError::Malformed("algorithm"));
+    }
+    let signature =
+        BASE64_URL_SAFE_NO_PAD.decode(signature).map_err(|_| TokenError::Malformed("signature"))?;
+    let keys = keys.of(key_name);
+    let key = keys
+        .trusted(now)
+        .filter(|key| header.kid.is_empty() || key.id == header.kid)
+        .find(|key| key.verify(signed.as_bytes(), &signature))
+        .ok_or(TokenError::Signature)?;
+    Ok((decode(claims, "claims")?, key.until))
+}
+
+/// The id of the key that a token says it is signed by.
+pub(super) fn header_key(token: &str) -> Option<String> {
+    let (_, header, ..) = parts(token)?;
+    decode::<Header>(header, "header").ok().map(|header| header.kid)
+}
+
 impl Claims {
-    /// The signed token.
-    pub(super) fn sign(&self, keys: &TokenKeys, uid: &str) -> Option<String> {
-        let keys = keys.of(uid);
-        let key = keys.first()?;
-        let header = serde_json::to_vec(&Header { alg: "ES256".to_owned(), kid: key.id.clone() }).ok()?;
-        let mut token = BASE64_URL_SAFE_NO_PAD.encode(header);
-        token.push('.');
-        token.push_str(&BASE64_URL_SAFE_NO_PAD.encode(serde_json::to_vec(self).ok()?));
-        let signature = key.sign(token.as_bytes());
-        token.push('.');
-        token.push_str(&BASE64_URL_SAFE_NO_PAD.encode(signature));
-        Some(token)
-    }
-
-    /// The claims of a token that one of the control plane's keys signed.
-    pub(super) fn verify_signature(keys: &TokenKeys, uid: &str, token: &str) -> Result<Self, TokenError> {
-        let (signed, header, claims, signature) = parts(token).ok_or(TokenError::Malformed("parts"))?;
-        let header: Header = decode(header, "header")?;
-        if header.alg != "ES256" {
-            return Err(TokenError::Malformed("algorithm"));
-        }
-        let signature =
-            BASE64_URL_SAFE_NO_PAD.decode(signature).map_err(|_| TokenError::Malformed("signature"))?;
-        let verified = keys
-            .of(uid)
-            .iter()
-            .filter(|key| header.kid.is_empty() || key.id == header.kid)
-            .any(|key| key.verify(signed.as_bytes(), &signature));
-        if !verified {
-            return Err(TokenError::Signature);
-        }
-        decode(claims, "claims")
-    }
-
     /// Checks issuer, time and audience. Returns those audiences that were asked for.
     pub(super) fn check(
         &self,

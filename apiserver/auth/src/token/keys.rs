@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use base64::Engine;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
@@ -11,6 +11,8 @@ use p256::ecdsa::signature::{Signer, Verifier};
 use p256::ecdsa::{Signature, SigningKey, VerifyingKey};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+
+use super::secrets::DatedSecret;
 
 /// How many derived keys are remembered.
 const REMEMBERED: usize = 1024;
@@ -72,17 +74,22 @@ pub(super) struct DerivedKey {
     verifying: VerifyingKey,
     /// As kube-apiserver names keys: the hash of the public one.
     pub(super) id: String,
+    /// From when it signs.
+    from: i64,
+    /// Until when it is trusted.
+    pub(super) until: Option<i64>,
 }
 
 impl DerivedKey {
-    fn new(secret: &PlaneSecret, uid: &str) -> Option<Self> {
-        let signing = secret.signing_key(uid)?;
+    fn new(dated: &DatedSecret, name: &str) -> Option<Self> {
+        let signing = dated.secret.signing_key(name)?;
         let verifying = *signing.verifying_key();
         let point = verifying.to_encoded_point(false);
         let mut hash = Sha256::new();
         hash.update(SPKI_PREFIX);
         hash.update(point.as_bytes());
-        Some(Self { signing, verifying, id: BASE64_URL_SAFE_NO_PAD.encode(hash.finalize()) })
+        let id = BASE64_URL_SAFE_NO_PAD.encode(hash.finalize());
+        Some(Self { signing, verifying, id, from: dated.from, until: dated.until })
     }
 
     pub(super) fn sign(&self, message: &[u8]) -> Vec<u8> {
@@ -104,34 +111,60 @@ impl DerivedKey {
     }
 }
 
-type Derived = Arc<Vec<DerivedKey>>;
+/// The key pairs of one control plane, the newest first.
+pub(super) struct DerivedKeys(Vec<DerivedKey>);
+
+impl DerivedKeys {
+    /// The one that signs now.
+    pub(super) fn signing(&self, now: i64) -> Option<&DerivedKey> {
+        self.trusted(now).find(|key| key.from <= now).or_else(|| self.0.first())
+    }
+
+    /// Those that are trusted now.
+    pub(super) fn trusted(&self, now: i64) -> impl Iterator<Item = &DerivedKey> {
+        self.0.iter().filter(move |key| key.until.is_none_or(|until| until > now))
+    }
+}
+
+type Derived = Arc<DerivedKeys>;
 
 /// The keys of all control planes, derived when they are asked for.
 pub struct TokenKeys {
-    secrets: Vec<PlaneSecret>,
+    secrets: RwLock<Vec<DatedSecret>>,
     remembered: Mutex<HashMap<Arc<str>, Derived>>,
 }
 
 impl fmt::Debug for TokenKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TokenKeys").field("secrets", &self.secrets.len()).finish_non_exhaustive()
+        f.debug_struct("TokenKeys").finish_non_exhaustive()
     }
 }
 
 impl TokenKeys {
-    /// Signs with keys of the current secret, accepts also those of previous ones.
-    pub fn new(current: PlaneSecret, previous: impl IntoIterator<Item = PlaneSecret>) -> Self {
-        let secrets = std::iter::once(current).chain(previous).collect();
-        Self { secrets, remembered: Mutex::default() }
+    /// Signs with keys of the newest secret whose time has come, accepts those of all that are trusted.
+    pub fn new(secrets: Vec<DatedSecret>) -> Self {
+        Self { secrets: RwLock::new(secrets), remembered: Mutex::default() }
     }
 
-    /// The keys of a control plane, the one that signs first.
+    /// Takes other secrets, say after they were rotated.
+    pub fn replace(&self, secrets: Vec<DatedSecret>) {
+        *self.secrets.write().unwrap_or_else(PoisonError::into_inner) = secrets;
+        self.remembered.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// Whether the key of this id is the one that signs now.
+    pub(super) fn signs_with(&self, name: &str, id: &str, now: i64) -> bool {
+        self.of(name).signing(now).is_some_and(|key| key.id == id)
+    }
+
+    /// The keys of a control plane.
     pub(super) fn of(&self, uid: &str) -> Derived {
         if let Some(found) = self.remembered.lock().unwrap_or_else(PoisonError::into_inner).get(uid) {
             return found.clone();
         }
+        let secrets = self.secrets.read().unwrap_or_else(PoisonError::into_inner);
         let derived: Derived =
-            Arc::new(self.secrets.iter().filter_map(|secret| DerivedKey::new(secret, uid)).collect());
+            Arc::new(DerivedKeys(secrets.iter().filter_map(|secret| DerivedKey::new(secret, uid)).collect()));
         let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
         if remembered.len() >= REMEMBERED {
             remembered.clear();
@@ -141,8 +174,8 @@ impl TokenKeys {
     }
 
     /// The public keys of a control plane: what `/openid/v1/jwks` answers.
-    pub fn jwks(&self, uid: &str) -> Value {
-        json!({ "keys": self.of(uid).iter().map(DerivedKey::jwk).collect::<Vec<_>>() })
+    pub fn jwks(&self, uid: &str, now: i64) -> Value {
+        json!({ "keys": self.of(uid).trusted(now).map(DerivedKey::jwk).collect::<Vec<_>>() })
     }
 
     /// What `/.well-known/openid-configuration` answers.

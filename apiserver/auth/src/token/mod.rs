@@ -6,12 +6,15 @@
 
 mod claims;
 mod keys;
+mod legacy;
 mod request;
+pub mod secrets;
 
 use serde_json::Value;
 
 pub use claims::{BoundObject, Claims, ServiceAccountClaims, unverified_issuer};
 pub use keys::{PlaneSecret, TokenKeys};
+pub use legacy::LEGACY_ISSUER;
 pub use request::{IssueRequest, ServiceAccountTokens, TokenRequestOutcome};
 
 /// Why a token is refused. The client is told 401 and no more.

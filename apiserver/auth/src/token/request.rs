@@ -9,9 +9,10 @@ use kplane_machinery::{GroupKind, GroupResource, Status, object, time::Time};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::claims::{BoundObject, Claims, ServiceAccountClaims};
+use super::claims::{BoundObject, Claims, ServiceAccountClaims, sign_claims, verify_claims};
 use super::keys::TokenKeys;
-use super::{ObjectReader, TokenError};
+use super::secrets::DatedSecret;
+use super::{ObjectReader, TokenError, legacy};
 use crate::user::{UserInfo, service_account_username};
 
 /// The shortest life of a token.
@@ -28,8 +29,8 @@ const REMEMBERED: usize = 4096;
 /// A token asked for.
 #[derive(Clone, Copy, Debug)]
 pub struct IssueRequest<'a> {
-    /// The uid of the control plane.
-    pub vcp_uid: &'a str,
+    /// What the keys of the control plane derive from.
+    pub key_name: &'a str,
     /// Its issuer.
     pub issuer: &'a str,
     /// The service account, as it is now.
@@ -60,8 +61,13 @@ impl fmt::Debug for TokenRequestOutcome {
 /// Makes and verifies the service account tokens of every control plane.
 pub struct ServiceAccountTokens {
     keys: TokenKeys,
-    remembered: Mutex<HashMap<[u8; 32], Arc<Claims>>>,
+    remembered: Mutex<HashMap<[u8; 32], Signed>>,
+    /// The longest life of a token; none without.
+    longest: Option<i64>,
 }
+
+/// Claims whose signature is good for as long as its key is trusted.
+type Signed = (Arc<Claims>, Option<i64>);
 
 impl fmt::Debug for ServiceAccountTokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -72,7 +78,12 @@ impl fmt::Debug for ServiceAccountTokens {
 impl ServiceAccountTokens {
     /// With these keys.
     pub fn new(keys: TokenKeys) -> Self {
-        Self { keys, remembered: Mutex::default() }
+        Self { keys, remembered: Mutex::default(), longest: None }
+    }
+
+    /// None lives longer than so many seconds, whatever is asked for (`--service-account-max-token-expiration`).
+    pub fn at_most(self, longest: Option<i64>) -> Self {
+        Self { longest, ..self }
     }
 
     /// The keys, for the discovery documents.
@@ -81,21 +92,55 @@ impl ServiceAccountTokens {
     }
 
     /// Signs claims for a control plane.
-    pub fn sign(&self, vcp_uid: &str, claims: &Claims) -> Result<String, Status> {
-        claims.sign(&self.keys, vcp_uid).ok_or_else(|| Status::internal("cannot sign a token"))
+    pub fn sign(&self, key_name: &str, claims: &Claims, now: i64) -> Result<String, Status> {
+        sign_claims(&self.keys, key_name, claims, now).ok_or_else(|| Status::internal("cannot sign a token"))
+    }
+
+    /// Takes other secrets, say after they were rotated.
+    pub fn replace_secrets(&self, secrets: Vec<DatedSecret>) {
+        self.keys.replace(secrets);
+        self.remembered.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// The token of an account for a Secret of type `kubernetes.io/service-account-token`.
+    pub fn sign_legacy(
+        &self,
+        key_name: &str,
+        account: &Value,
+        secret: &str,
+        now: i64,
+    ) -> Result<String, Status> {
+        legacy::sign(&self.keys, key_name, account, secret, now)
+            .ok_or_else(|| Status::internal("cannot sign a token"))
+    }
+
+    /// Whether such a token is of the account, and of the key that signs now.
+    pub fn is_current_legacy(&self, key_name: &str, token: &str, account: &Value, now: i64) -> bool {
+        legacy::is_current(&self.keys, key_name, token, account, now)
+    }
+
+    /// Verifies such a token against its Secret and account as they are now.
+    pub async fn verify_legacy(
+        &self,
+        token: &str,
+        key_name: &str,
+        reader: &dyn ObjectReader,
+        now: i64,
+    ) -> Result<UserInfo, TokenError> {
+        legacy::verify(&self.keys, key_name, token, reader, now).await
     }
 
     /// Verifies a token in a control plane, for one of these audiences, and against the objects as they are now.
     pub async fn verify(
         &self,
         token: &str,
-        vcp_uid: &str,
+        key_name: &str,
         issuer: &str,
         audiences: &[String],
         reader: &dyn ObjectReader,
         now: i64,
     ) -> Result<(UserInfo, Vec<String>), TokenError> {
-        let claims = self.signed(vcp_uid, token)?;
+        let claims = self.signed(key_name, token, now)?;
         let audiences = claims.check(issuer, audiences, now)?;
         claims.check_live(reader, now).await?;
         if claims.kubernetes.warnafter.is_some_and(|after| after != 0 && after < now) {
@@ -105,21 +150,25 @@ impl ServiceAccountTokens {
     }
 
     /// The claims, from memory when this very token was verified before: only the signature is remembered.
-    fn signed(&self, vcp_uid: &str, token: &str) -> Result<Arc<Claims>, TokenError> {
+    fn signed(&self, key_name: &str, token: &str, now: i64) -> Result<Arc<Claims>, TokenError> {
         let mut hash = Sha256::new();
-        hash.update((vcp_uid.len() as u64).to_be_bytes());
-        hash.update(vcp_uid);
+        hash.update((key_name.len() as u64).to_be_bytes());
+        hash.update(key_name);
         hash.update(token);
         let key: [u8; 32] = hash.finalize().into();
-        if let Some(found) = self.remembered.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
-            return Ok(found.clone());
+        if let Some((claims, until)) =
+            self.remembered.lock().unwrap_or_else(PoisonError::into_inner).get(&key)
+            && until.is_none_or(|until| until > now)
+        {
+            return Ok(claims.clone());
         }
-        let claims = Arc::new(Claims::verify_signature(&self.keys, vcp_uid, token)?);
+        let (claims, until) = verify_claims::<Claims>(&self.keys, key_name, token, now)?;
+        let claims = Arc::new(claims);
         let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
         if remembered.len() >= REMEMBERED {
             remembered.clear();
         }
-        remembered.insert(key, claims.clone());
+        remembered.insert(key, (claims.clone(), until));
         Ok(claims)
     }
 
@@ -129,7 +178,7 @@ impl ServiceAccountTokens {
         ask: IssueRequest<'_>,
         reader: &dyn ObjectReader,
     ) -> Result<TokenRequestOutcome, Status> {
-        let IssueRequest { vcp_uid, issuer, account, request, now } = ask;
+        let IssueRequest { key_name, issuer, account, request, now } = ask;
         let (namespace, name) = (object::namespace(account), object::name(account));
         for (what, said, real) in
             [("namespace", object::namespace(request), namespace), ("name", object::name(request), name)]
@@ -146,6 +195,7 @@ impl ServiceAccountTokens {
             }
         }
         let asked = expiration(request)?;
+        let asked = self.longest.map_or(asked, |longest| asked.min(longest));
         let audiences = audiences(request, issuer);
         let bound = object::at(request, &["spec", "boundObjectRef"]).filter(|bound| !bound.is_null());
 
@@ -170,9 +220,9 @@ impl ServiceAccountTokens {
         let expires = claims.exp;
         if asked == WARNED && claims.kubernetes.pod.is_some() && audiences == [issuer] {
             claims.kubernetes.warnafter = Some(claims.exp);
-            claims.exp = now + EXTENDED;
+            claims.exp = now + self.longest.map_or(EXTENDED, |longest| EXTENDED.min(longest));
         }
-        let token = self.sign(vcp_uid, &claims)?;
+        let token = self.sign(key_name, &claims, now)?;
 
         let mut spec = json!({ "audiences": audiences, "expirationSeconds": asked, "boundObjectRef": bound });
         if bound.is_none() {

@@ -4,6 +4,7 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde_json::json;
 
+use super::secrets::DatedSecret;
 use super::*;
 
 const NOW: i64 = 1_800_000_000;
@@ -50,13 +51,13 @@ fn objects() -> Objects {
 }
 
 fn tokens() -> ServiceAccountTokens {
-    ServiceAccountTokens::new(TokenKeys::new(PlaneSecret::from([7; 32]), []))
+    ServiceAccountTokens::new(TokenKeys::new(vec![DatedSecret::plain(PlaneSecret::from([7; 32]))]))
 }
 
 async fn issue(spec: Value) -> Result<Value, kplane_machinery::Status> {
     let request = json!({"spec": spec});
     let account = account();
-    let ask = IssueRequest { vcp_uid: "A", issuer: ISSUER, account: &account, request: &request, now: NOW };
+    let ask = IssueRequest { key_name: "A", issuer: ISSUER, account: &account, request: &request, now: NOW };
     tokens().issue(ask, &objects()).await.map(|outcome| outcome.response)
 }
 
@@ -151,7 +152,7 @@ async fn requests_are_checked() {
     );
     assert_eq!(issue(json!({"expirationSeconds": (1_i64 << 32) + 1})).await.unwrap_err().code, 422);
     let (account, request) = (account(), json!({"metadata": {"name": "other"}}));
-    let ask = IssueRequest { vcp_uid: "A", issuer: ISSUER, account: &account, request: &request, now: NOW };
+    let ask = IssueRequest { key_name: "A", issuer: ISSUER, account: &account, request: &request, now: NOW };
     let named = tokens().issue(ask, &objects()).await.unwrap_err();
     assert!(named.message.ends_with("must match the service account name if specified"), "{named}");
     for (bound, code) in [
@@ -178,19 +179,79 @@ async fn kubelets_ask_for_tokens_that_live_longer_and_warn() {
 async fn a_previous_secret_is_accepted_and_not_signed_with() {
     let old = token(json!({})).await;
     let (new_secret, old_secret) = (PlaneSecret::from([8; 32]), PlaneSecret::from([7; 32]));
-    let both = ServiceAccountTokens::new(TokenKeys::new(new_secret.clone(), [old_secret]));
+    let both = ServiceAccountTokens::new(TokenKeys::new(
+        [new_secret.clone(), old_secret].map(DatedSecret::plain).into(),
+    ));
     assert!(both.verify(&old, "A", ISSUER, &[ISSUER.into()], &objects(), NOW).await.is_ok());
-    assert_eq!(both.keys().jwks("A")["keys"].as_array().unwrap().len(), 2);
-    let only_new = ServiceAccountTokens::new(TokenKeys::new(new_secret, []));
+    assert_eq!(both.keys().jwks("A", NOW)["keys"].as_array().unwrap().len(), 2);
+    let only_new = ServiceAccountTokens::new(TokenKeys::new(vec![DatedSecret::plain(new_secret)]));
     assert!(only_new.verify(&old, "A", ISSUER, &[ISSUER.into()], &objects(), NOW).await.is_err());
+}
+
+#[tokio::test]
+async fn keys_are_rotated_without_a_gap() {
+    let tokens = tokens();
+    let at = |second: i64| NOW + second;
+    let issue = async |now: i64| {
+        let (request, account) = (json!({"spec": {"expirationSeconds": 600}}), account());
+        let ask = IssueRequest { key_name: "A", issuer: ISSUER, account: &account, request: &request, now };
+        let issued = tokens.issue(ask, &objects()).await.unwrap().response;
+        issued["status"]["token"].as_str().unwrap().to_owned()
+    };
+    let good = async |token: &str, now: i64| {
+        tokens.verify(token, "A", ISSUER, &[ISSUER.into()], &objects(), now).await.is_ok()
+    };
+    let before = issue(at(0)).await;
+    let old = vec![DatedSecret::plain(PlaneSecret::from([7; 32]))];
+    tokens.replace_secrets(secrets::rotate(&old, PlaneSecret::from([8; 32]), 600, at(0)));
+    assert_eq!(tokens.keys().jwks("A", at(1))["keys"].as_array().unwrap().len(), 2);
+    let between = issue(at(60)).await;
+    let after = issue(at(130)).await;
+    let key = |token: &str| claims::header_key(token).unwrap();
+    assert!(key(&before) == key(&between) && key(&between) != key(&after));
+    assert!(good(&before, at(500)).await && good(&between, at(600)).await && good(&after, at(600)).await);
+    // The old key is gone when the last of its tokens has ended.
+    assert!(!good(&between, at(720)).await && good(&after, at(720)).await);
+    assert_eq!(tokens.keys().jwks("A", at(720))["keys"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_legacy_token_is_good_while_its_secret_holds_it() {
+    let tokens = tokens();
+    let token = tokens.sign_legacy("A", &account(), "s", NOW).unwrap();
+    let secret = |token: &str, labels: Value| {
+        let data = base64::prelude::BASE64_STANDARD.encode(token);
+        json!({"metadata": {"name": "s", "namespace": "ns", "labels": labels}, "data": {"token": data}})
+    };
+    let with = |secret: Value| objects().with("secrets", "ns", "s", secret);
+    let held = with(secret(&token, json!({})));
+    let user = tokens.verify_legacy(&token, "A", &held, NOW).await.unwrap();
+    assert_eq!((&*user.username, &*user.uid), ("system:serviceaccount:ns:sa", "u1"));
+    assert!(tokens.verify_legacy(&token, "B", &held, NOW).await.is_err());
+    assert!(tokens.verify_legacy(&token, "A", &objects(), NOW).await.is_err());
+    assert!(tokens.verify_legacy(&token, "A", &with(secret("other", json!({}))), NOW).await.is_err());
+    let marked = with(secret(&token, json!({"kubernetes.io/legacy-token-invalid-since": "2026-01-01"})));
+    assert!(tokens.verify_legacy(&token, "A", &marked, NOW).await.is_err());
+    assert!(tokens.is_current_legacy("A", &token, &account(), NOW));
+    let other = json!({"metadata": {"name": "sa", "namespace": "ns", "uid": "u2"}});
+    assert!(!tokens.is_current_legacy("A", &token, &other, NOW));
+}
+
+#[tokio::test]
+async fn no_token_outlives_what_the_server_allows() {
+    let tokens = tokens().at_most(Some(1200));
+    let (request, account) = (json!({"spec": {"expirationSeconds": 7200}}), account());
+    let ask = IssueRequest { key_name: "A", issuer: ISSUER, account: &account, request: &request, now: NOW };
+    let issued = tokens.issue(ask, &objects()).await.unwrap().response;
+    assert_eq!(issued["spec"]["expirationSeconds"], 1200);
 }
 
 #[test]
 fn the_documents_tell_the_public_key_only() {
-    let keys = TokenKeys::new(PlaneSecret::from([7; 32]), []);
-    let jwks = keys.jwks("A");
+    let keys = TokenKeys::new(vec![DatedSecret::plain(PlaneSecret::from([7; 32]))]);
+    let jwks = keys.jwks("A", NOW);
     assert_eq!(jwks["keys"][0]["alg"], "ES256");
-    assert_ne!(jwks, keys.jwks("B"));
+    assert_ne!(jwks, keys.jwks("B", NOW));
     assert!(!jwks.to_string().contains("\"d\""));
     assert_eq!(keys.openid_configuration(ISSUER)["jwks_uri"], format!("{ISSUER}/openid/v1/jwks"));
     assert_eq!(format!("{:?}", PlaneSecret::from([7; 32])), "PlaneSecret(..)");

@@ -50,6 +50,26 @@ fn list_of(items: Schema) -> Schema {
     Schema { schema_type: SchemaType::Array, items: Some(SchemaLink::from(items)), ..Schema::default() }
 }
 
+fn map_of(values: Schema) -> Schema {
+    Schema {
+        schema_type: SchemaType::Object,
+        additional: Some(SchemaLink::from(values)),
+        ..Schema::default()
+    }
+}
+
+/// `spec.auth`. The shape of issuers is that of `jwt` in an `AuthenticationConfiguration`; who reads them checks it.
+fn auth() -> Schema {
+    let open = Schema { schema_type: SchemaType::Object, preserve_unknown: true, ..Schema::default() };
+    let mut issuers = property(
+        "issuers",
+        list_of(open),
+        "The issuers of tokens that are accepted: as jwt of an AuthenticationConfiguration.",
+    );
+    issuers.list_type = ListType::Atomic;
+    object(vec![issuers], &[])
+}
+
 /// `metadata`, as every object has it.
 fn metadata() -> Property {
     let open = Schema { schema_type: SchemaType::Object, preserve_unknown: true, ..Schema::default() };
@@ -89,6 +109,16 @@ pub fn virtual_cluster_schema() -> Schema {
         "Ranges of addresses that may be reached although they are denied otherwise.",
     );
     allowed.list_type = ListType::Set;
+    let revocation = object(
+        vec![
+            text(
+                "generation",
+                "The one generation of the user's certificates that is good; none when it is not set.",
+            ),
+            text("until", "When the last certificate of another generation ends, and this may be forgotten."),
+        ],
+        &[],
+    );
     let spec = object(
         vec![
             property(
@@ -105,6 +135,18 @@ pub fn virtual_cluster_schema() -> Schema {
             ),
             text("className", "The ControlPlaneClass this control plane was made with."),
             layers,
+            property(
+                "credentialEpoch",
+                scalar(SchemaType::Integer),
+                "Only certificates and tokens issued in this epoch are good. It cannot go back, and goes on by itself \
+                 when another owner takes up the data.",
+            ),
+            property(
+                "revocations",
+                map_of(revocation),
+                "The users of whose certificates only one generation is good, or none.",
+            ),
+            property("auth", auth(), "How users of the control plane are known besides."),
         ],
         &[],
     );

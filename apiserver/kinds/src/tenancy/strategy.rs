@@ -15,6 +15,14 @@ pub const DATA_FINALIZER: &str = "tenancy.kplane.dev/data";
 /// The strategy.
 pub struct VirtualClusters;
 
+fn owner(virtual_cluster: &Value) -> String {
+    virtual_cluster["spec"]["owner"]["uid"].as_str().unwrap_or("").to_owned()
+}
+
+fn epoch(virtual_cluster: &Value) -> i64 {
+    virtual_cluster["spec"]["credentialEpoch"].as_i64().unwrap_or(0)
+}
+
 fn phase(virtual_cluster: &Value) -> &'static str {
     if virtual_cluster["metadata"].get("deletionTimestamp").is_some() {
         "Terminating"
@@ -71,6 +79,11 @@ impl Strategy for VirtualClusters {
 
     fn prepare_update(&self, cx: &Context<'_>, object: &mut Value, old: &Value) {
         keep_other_part(cx, object, old);
+        // What was given out for one owner is nothing to the next.
+        let (now, before) = (owner(object), owner(old));
+        if !before.is_empty() && now != before && epoch(object) <= epoch(old) {
+            object["spec"]["credentialEpoch"] = (epoch(old) + 1).into();
+        }
         // Where it is in its life follows from the rest.
         let phase = phase(object);
         set_phase(object, phase);
@@ -87,13 +100,17 @@ impl Strategy for VirtualClusters {
 
     fn validate_update(&self, _cx: &Context<'_>, object: &Value, old: &Value) -> ErrorList {
         // Whoever declared it may let go of it, and another may take what nobody holds.
-        let owner = |object: &Value| object["spec"]["owner"]["uid"].as_str().unwrap_or("").to_owned();
         let (now, before) = (owner(object), owner(old));
         let held = old["spec"]["detached"].as_bool() != Some(true);
         if held && !before.is_empty() && now != before {
             let path = Path::new("spec").child("owner");
             let why = "belongs to another object; detach it first";
             return vec![FieldError::invalid_str(&path.child("uid"), &now, why)];
+        }
+        if epoch(object) < epoch(old) {
+            let path = Path::new("spec").child("credentialEpoch");
+            let why = format!("must not go back, it is {}", epoch(old));
+            return vec![FieldError::invalid(&path, &epoch(object).into(), why)];
         }
         ranges_of_addresses(object)
     }

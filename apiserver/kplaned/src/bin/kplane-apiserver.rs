@@ -30,6 +30,9 @@ async fn main() -> anyhow::Result<()> {
         .with_ansi(false)
         .with_writer(std::io::stderr)
         .init();
+    if cli.options.rotate_token_key {
+        return kplane_apiserver::run::rotate_token_key(&cli.options);
+    }
     // kube's client takes the process's provider; the server names its own.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let shutdown = CancellationToken::new();

@@ -96,6 +96,7 @@ pub async fn destroying_takes_everything_and_nothing_else(store: SharedStore) {
         created: 0,
         layers: Vec::new(),
         parameters: None,
+        credentials: Default::default(),
     };
     let again = registry.create_vcp(&new).await.unwrap();
     assert!(list(&registry, &again).await.items.is_empty());

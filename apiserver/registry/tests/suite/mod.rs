@@ -103,6 +103,7 @@ pub async fn vcp(registry: &Registry, number: u32, layers: &[&Layer]) -> Arc<Vcp
         created: 1_000_000_000,
         layers: hashes,
         parameters: None,
+        credentials: Default::default(),
     };
     registry.create_vcp(&new).await.unwrap()
 }

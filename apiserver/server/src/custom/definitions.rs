@@ -349,6 +349,7 @@ mod tests {
                 created: 0,
                 layers: Vec::new(),
                 parameters: None,
+                credentials: Default::default(),
             };
             vcps.push(registry.create_vcp(&new).await.unwrap());
         }

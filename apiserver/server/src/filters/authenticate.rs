@@ -18,17 +18,25 @@ pub fn bearer(headers: &HeaderMap) -> Option<&str> {
 
 /// Who asks, in a control plane. Of one that does not exist only root's administrators are known. Bad credentials are
 /// 401; none are the anonymous user.
-pub async fn user(app: &App, vcp: Option<&Vcp>, headers: &HeaderMap, peer: &Peer) -> Result<Caller, Status> {
-    match app.identities.authenticate(app, vcp, bearer(headers), &peer.certificates).await? {
+pub async fn user(
+    app: &App,
+    vcp: Option<&Vcp>,
+    headers: &HeaderMap,
+    peer: &Peer,
+    path: &str,
+) -> Result<Caller, Status> {
+    match app.identities.authenticate(app, vcp, headers, &peer.certificates).await? {
         Some(caller) => Ok(caller),
-        None if app.identities.anonymous => Ok(Caller { user: UserInfo::anonymous(), of_root: false }),
+        None if app.identities.serves_anonymous(path) => {
+            Ok(Caller { user: UserInfo::anonymous(), of_root: false })
+        }
         None => Err(Status::unauthorized()),
     }
 }
 
 /// Refuses who is not known to root.
 pub async fn root(app: &App, headers: &HeaderMap, peer: &Peer) -> Result<(), Status> {
-    let caller = user(app, Some(&app.registry.root()), headers, peer).await?;
+    let caller = user(app, Some(&app.registry.root()), headers, peer, "/clusters").await?;
     if caller.of_root {
         return Ok(());
     }

@@ -22,6 +22,7 @@ use super::RequestInfo;
 use super::authorize;
 use crate::app::App;
 use crate::identity::Caller;
+use crate::query::percent_decoded;
 
 const EXTRA: &str = "impersonate-extra-";
 const NODE: &str = "system:node:";
@@ -305,11 +306,6 @@ fn domain_path_problem(key: &str) -> Option<String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/-._~%!$&'()*+,;=:".contains(c);
     (!path.chars().all(plain))
         .then(|| "Invalid path (regex used for validation is '[A-Za-z0-9/\\-._~%!$&'()*+,;=:]+')".to_owned())
-}
-
-/// A header's name with its percent-escapes decoded; what is malformed stays.
-fn percent_decoded(text: &str) -> String {
-    crate::query::Query::parse(&format!("k={}", text.replace('+', "%2B"))).get("k").unwrap_or(text).to_owned()
 }
 
 #[cfg(test)]

@@ -21,9 +21,11 @@ use std::time::{Duration, Instant};
 use futures::FutureExt;
 use http::{HeaderName, HeaderValue, Request, header};
 use hyper::body::Incoming;
+use kplane_auth::user::MASTERS;
 use kplane_machinery::Status;
 use tracing::Instrument;
 
+pub use authenticate::bearer;
 pub use request_info::{RequestInfo, Target};
 
 use self::audit::Audited;
@@ -147,12 +149,26 @@ async fn chain(
         Target::Root | Target::All => Some(app.registry.root()),
         Target::Vcp(name) => app.registry.vcp(name).await.map_err(crate::endpoints::failures::store)?,
     };
-    let user = authenticate::user(&app, vcp.as_deref(), &parts.headers, &peer).await?;
+    let user = match authenticate::user(&app, vcp.as_deref(), &parts.headers, &peer, &info.path).await {
+        Err(refused) if refused.code == 401 && vcp.is_some() => {
+            // Refused only by what is known of the control plane now.
+            match &vcp {
+                Some(vcp) => match app.identities.newer(&app, vcp, true).await? {
+                    Some(now) => {
+                        authenticate::user(&app, Some(&now), &parts.headers, &peer, &info.path).await?
+                    }
+                    None => return Err(refused),
+                },
+                None => return Err(refused),
+            }
+        }
+        other => other?,
+    };
 
     audited.user = Some(user.user.clone());
 
     // impersonate
-    let real = user.user.clone();
+    let (real, of_root) = (user.user.clone(), user.of_root);
     let user = impersonate::user(&app, vcp.as_ref(), user, &parts.headers, &info).await?;
     if user.user != real {
         audited.impersonated = Some(user.user.clone());
@@ -164,6 +180,13 @@ async fn chain(
 
     // authorize
     authorize::request(&app, vcp.as_ref(), &target, &user, &info).await?;
+    if let Some(vcp) = vcp.as_ref().filter(|vcp| !vcp.is_root()) {
+        // Authorization waits for what was written before the request, but for those it asks nothing about.
+        let wait = real.in_group(MASTERS) && !of_root;
+        if let Some(now) = app.identities.newer(&app, vcp, wait).await? {
+            authenticate::user(&app, Some(&now), &parts.headers, &peer, &info.path).await?;
+        }
+    }
     let Some(vcp) = vcp else {
         // Told only to those who might have used it.
         return Err(authorize::no_such_control_plane(&target));

@@ -40,6 +40,12 @@ pub async fn answer(cx: &Cx, incoming: Incoming) -> Result<Answer, Status> {
         let why = format!("must be between {SHORTEST} and {LONGEST}");
         errors.push(FieldError::invalid(&field, &seconds.into(), why));
     }
+    let generation = spec["generation"].as_str().filter(|generation| !generation.is_empty());
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
+    if let Some(generation) = generation.filter(|g| g.len() > 63 || !g.chars().all(plain)) {
+        let why = "must be at most 63 letters, digits, dashes and dots";
+        errors.push(FieldError::invalid_str(&at.child("generation"), generation, why));
+    }
     let groups: Vec<String> = spec["groups"]
         .as_array()
         .into_iter()
@@ -54,14 +60,20 @@ pub async fn answer(cx: &Cx, incoming: Incoming) -> Result<Answer, Status> {
     let vcp = cx.app.registry.vcp(&cx.info.name).await.map_err(failures::store)?.ok_or_else(|| {
         Status::not_found(&GroupResource::new("tenancy.kplane.dev", "virtualclusters"), &cx.info.name)
     })?;
+    // As of now: what is issued for an epoch that is over would be void.
+    let vcp = cx.app.registry.vcp_by_id(vcp.id).await.map_err(failures::store)?.unwrap_or(vcp);
     let ttl = Duration::from_secs(seconds.unsigned_abs());
-    let issued = cx.app.identities.issue_client(&vcp, user, &groups, ttl).await?;
+    let issued = cx.app.identities.issue_client(&vcp, user, &groups, generation, ttl).await?;
+    let mut given = json!({"user": user, "groups": groups, "expirationSeconds": seconds});
+    if let Some(generation) = generation {
+        given["generation"] = generation.into();
+    }
     let expires = Time::now().truncated().add(time::Duration::from_secs(seconds)).to_string();
     let answer = json!({
         "apiVersion": "tenancy.kplane.dev/v1alpha1",
         "kind": "CredentialRequest",
         "metadata": {"name": cx.info.name},
-        "spec": {"user": user, "groups": groups, "expirationSeconds": seconds},
+        "spec": given,
         "status": {
             "clientCertificateData": STANDARD.encode(issued.certificate),
             "clientKeyData": STANDARD.encode(issued.key),

@@ -7,7 +7,7 @@ pub mod credentials;
 use kplane_kinds::tenancy::GROUP;
 use kplane_machinery::time::Time;
 use kplane_machinery::{GroupResource, Status, object};
-use kplane_registry::{ContentHash, Effects, NewVcp, ResourceKey, VcpId, VcpState};
+use kplane_registry::{ContentHash, CredentialPolicy, Effects, NewVcp, ResourceKey, VcpId, VcpState};
 use serde_json::Value;
 
 use crate::endpoints::cx::{Cx, Resource};
@@ -47,11 +47,36 @@ fn layers(cx: &Cx, record: &Value) -> Result<Vec<ContentHash>, Status> {
     Ok(layers)
 }
 
+/// Refuses issuers that could not judge a token.
+fn check_issuers(cx: &Cx, resource: &Resource, record: &Value) -> Result<(), Status> {
+    let issuers = &record["spec"]["auth"]["issuers"];
+    if issuers.is_null() {
+        return Ok(());
+    }
+    match cx.app.identities.foreign().compile(issuers) {
+        Ok(_) => Ok(()),
+        Err(errors) => Err(Status::invalid(&resource.def.group_kind(), object::name(record), &errors)),
+    }
+}
+
+/// Which credentials of a control plane are good, by its record.
+fn credentials_policy(record: &Value) -> CredentialPolicy {
+    let spec = &record["spec"];
+    let revocations = spec["revocations"].as_object().into_iter().flatten();
+    CredentialPolicy {
+        epoch: spec["credentialEpoch"].as_u64().unwrap_or(0),
+        generations: revocations
+            .map(|(user, entry)| (user.clone(), entry["generation"].as_str().map(str::to_owned)))
+            .collect(),
+    }
+}
+
 /// What creating an object does besides.
 pub fn effects_of_create(cx: &Cx, resource: &Resource, object: &Value) -> Result<Effects, Status> {
     if !is_record(cx, resource) {
         return Ok(Effects::default());
     }
+    check_issuers(cx, resource, object)?;
     let created = Time::parse(object::meta_str(object, "creationTimestamp"))
         .map_err(|e| Status::internal(format!("the time of creation: {e}")))?;
     let new = NewVcp {
@@ -60,12 +85,13 @@ pub fn effects_of_create(cx: &Cx, resource: &Resource, object: &Value) -> Result
         created: created.unix(),
         layers: layers(cx, object)?,
         parameters: cx.app.base.parameters,
+        credentials: credentials_policy(object),
     };
     cx.app.registry.creation(&new).map_err(failures::store)
 }
 
-/// What changing an object does besides: a control plane that is detached or on its way out is closed, and one that is
-/// attached again is opened.
+/// What changing an object does besides: a control plane that is detached or on its way out is closed, one that is
+/// attached again is opened, and credentials that were revoked are good no more.
 pub fn effects_of_update(cx: &Cx, resource: &Resource, new: &Value, old: &Value) -> Result<Effects, Status> {
     if !is_record(cx, resource) {
         return Ok(Effects::default());
@@ -75,10 +101,14 @@ pub fn effects_of_update(cx: &Cx, resource: &Resource, new: &Value, old: &Value)
         (false, true) => VcpState::Detached,
         (false, false) => VcpState::Active,
     };
-    if state(new) == state(old) {
+    if new["spec"]["auth"] != old["spec"]["auth"] {
+        check_issuers(cx, resource, new)?;
+    }
+    let policy = credentials_policy(new);
+    if state(new) == state(old) && policy == credentials_policy(old) {
         return Ok(Effects::default());
     }
-    cx.app.registry.change_state(id_of(new)?, state(new)).map_err(failures::store)
+    cx.app.registry.change(id_of(new)?, state(new), &policy).map_err(failures::store)
 }
 
 /// What deleting an object does besides: nothing, for its data went before it.

@@ -1,6 +1,9 @@
 //! What an identity may do in a control plane: `system:masters`, then one authorizer after the other until one says yes
 //! or no.
 
+mod config;
+mod webhook;
+
 use std::sync::Arc;
 
 use kplane_auth::UserInfo;
@@ -13,18 +16,36 @@ use kplane_registry::Vcp;
 use crate::app::App;
 use crate::endpoints::reader::VcpReader;
 use crate::identity::Identities;
+use crate::options::Options;
+
+use self::webhook::AccessWebhook;
 
 /// One link of the chain.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Link {
     /// What nodes may.
     Node,
     /// Roles and bindings.
     Rbac,
+    /// A webhook of the operator's.
+    Webhook(AccessWebhook),
+    /// Everybody may everything.
+    AlwaysAllow,
+    /// Nobody may anything that another does not allow.
+    AlwaysDeny,
 }
 
-/// The chain of every virtual control plane, and of root unless a file says otherwise.
-pub const USUAL: [Link; 2] = [Link::Node, Link::Rbac];
+/// The chain of every virtual control plane, and of root unless the operator says otherwise.
+const USUAL: [Link; 2] = [Link::Node, Link::Rbac];
+
+/// The chain of root.
+pub fn of_root(options: &Options) -> anyhow::Result<Vec<Link>> {
+    match (&options.authorization_config, &options.authorization_webhook_config_file) {
+        (Some(file), _) => config::load(file),
+        (None, Some(file)) => config::with_webhook(file),
+        (None, None) => Ok(USUAL.to_vec()),
+    }
+}
 
 impl Identities {
     /// What the authorizers of a control plane say, as of now. Without a control plane: of one that holds the bootstrap
@@ -48,6 +69,9 @@ impl Identities {
                     _ => continue,
                 },
                 Link::Rbac => self.rbac(app, vcp, attributes.user).await?.authorize(attributes),
+                Link::Webhook(webhook) => webhook.authorize(&app.egress, attributes).await,
+                Link::AlwaysAllow => Verdict::allow(""),
+                Link::AlwaysDeny => Verdict::no_opinion("Everything is forbidden."),
             };
             if verdict.decision != Decision::NoOpinion {
                 return Ok(verdict);
@@ -90,14 +114,18 @@ impl Identities {
                     rules.extend(found);
                     errors.extend(missing);
                 }
-                Link::Node => {}
+                Link::Webhook(_) => {
+                    errors.push("webhook authorizer does not support user rule resolution".to_owned())
+                }
+                Link::AlwaysAllow => rules.extend(PolicyRule::everything()),
+                Link::Node | Link::AlwaysDeny => {}
             }
         }
         Ok((rules, errors))
     }
 
-    fn links(&self, _vcp: Option<&Vcp>) -> &[Link] {
-        &USUAL
+    fn links(&self, vcp: Option<&Vcp>) -> &[Link] {
+        if vcp.is_some_and(Vcp::is_root) { self.root_links() } else { &USUAL }
     }
 
     /// RBAC as it stands. For somebody nobody knows nothing is loaded.
