@@ -1,25 +1,25 @@
 //! Giving somebody a role in a control plane, and taking it back.
 //!
-//! A certificate cannot be called back, so it carries no right of its own: it names a user made from the uid of the
-//! object it is for, and a ClusterRoleBinding inside the control plane gives that user its role. Without the
-//! binding the certificate opens nothing. That also holds for a control plane that is detached and adopted later:
-//! the adopter's binding names the adopter's user.
+//! A certificate carries no right of its own: it names a user made from the uid of the object it is for, and a
+//! ClusterRoleBinding inside the control plane gives that user its role. It also names its generation, and the record of
+//! the control plane says which one is good; so it is called back by a change of the record. The epoch of the record
+//! calls back all at once, as when a control plane that was detached is adopted.
 
 use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use k8s_openapi::api::core::v1::Secret;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
-use kplane_crds::tenancy::{self, CredentialRequest, CredentialRequestSpec, CredentialRequestStatus};
-use kplane_crds::v1alpha1::NAME_LABEL;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
+use kplane_crds::tenancy::{
+    self, CredentialRequest, CredentialRequestSpec, CredentialRequestStatus, Revocation, VirtualCluster,
+};
+use kplane_crds::v1alpha1::{EXPIRATION_ANNOTATION, NAME_LABEL, ROTATE_ANNOTATION};
 use kube::api::{Api, PostParams};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::kubeconfig::{
-    Addresses, EXPIRATION_ANNOTATION, INPUTS_ANNOTATION, ISSUED_ANNOTATION, secret_data,
-};
+use super::kubeconfig::{Addresses, INPUTS_ANNOTATION, ISSUED_ANNOTATION, secret_data};
 use super::plane::Access;
 use crate::Error;
 use crate::runtime::raw::{self, Raw};
@@ -37,6 +37,47 @@ pub struct Grant {
     pub user: String,
     /// The name of the ClusterRole.
     pub role: String,
+    /// Which generation of the user's certificates is good.
+    pub generation: String,
+}
+
+/// The generation of certificates that are made while nothing asks for others.
+const FIRST_GENERATION: &str = "1";
+
+/// The generation of an object's certificates: another with every value of the annotation that rotates them.
+pub fn generation(rotation: Option<&str>) -> String {
+    match rotation.filter(|rotation| !rotation.is_empty()) {
+        None => FIRST_GENERATION.to_owned(),
+        Some(rotation) => Sha256::digest(rotation).iter().take(8).map(|byte| format!("{byte:02x}")).collect(),
+    }
+}
+
+/// The value of the annotation that rotates an object's certificate.
+pub fn rotation(metadata: &ObjectMeta) -> Option<String> {
+    metadata.annotations.as_ref()?.get(ROTATE_ANNOTATION).cloned()
+}
+
+/// Makes a record's revocations say that only this generation of a user's certificates is good, or none. The first one
+/// needs no saying. Those that have ended are forgotten.
+pub fn revoke_others(
+    revocations: &mut BTreeMap<String, Revocation>,
+    user: &str,
+    generation: Option<&str>,
+    until: jiff::Timestamp,
+    now: jiff::Timestamp,
+) {
+    let required = revocations.get(user).map(|revocation| revocation.generation.as_deref());
+    let wanted = generation;
+    if required != Some(wanted) && (required.is_some() || wanted != Some(FIRST_GENERATION)) {
+        let revocation = Revocation { generation: wanted.map(str::to_owned), until: Some(Time(until)) };
+        revocations.insert(user.to_owned(), revocation);
+    }
+    // A generation beside the first is still asked for after the others have ended.
+    revocations.retain(|name, revocation| {
+        name == user
+            || revocation.generation.is_some()
+            || revocation.until.as_ref().is_none_or(|until| until.0 > now)
+    });
 }
 
 impl Grant {
@@ -111,23 +152,45 @@ impl Grant {
     }
 }
 
-/// Asks the shared API server for a client certificate that one control plane accepts.
-pub async fn request(
+/// Writes to the record of a control plane which generation of a user's certificates is good. Effective at once in every
+/// replica of the server.
+pub async fn write_revocation(
     access: &Access,
     cluster_path: &str,
     user: &str,
+    generation: Option<&str>,
+    lifetime: std::time::Duration,
+    now: jiff::Timestamp,
+) -> Result<(), Error> {
+    let records: Api<VirtualCluster> = Api::all(access.client.clone());
+    let until = now.checked_add(lifetime).unwrap_or(jiff::Timestamp::MAX);
+    let Some(mut record) = records.get_opt(cluster_path).await? else { return Ok(()) };
+    let before = record.spec.revocations.clone();
+    revoke_others(&mut record.spec.revocations, user, generation, until, now);
+    if record.spec.revocations != before {
+        // The resourceVersion goes with it: who was faster is not overwritten.
+        records.replace(cluster_path, &PostParams::default(), &record).await?;
+    }
+    Ok(())
+}
+
+/// Asks the shared API server for a client certificate that one control plane accepts.
+pub async fn request(
+    access: &Access,
+    grant: &Grant,
     lifetime: std::time::Duration,
 ) -> Result<CredentialRequestStatus, Error> {
     let request = CredentialRequest::new(CredentialRequestSpec {
-        user: user.to_owned(),
+        user: grant.user.clone(),
         groups: Vec::new(),
+        generation: Some(grant.generation.clone()),
         expiration_seconds: Some(i64::try_from(lifetime.as_secs()).unwrap_or(i64::MAX)),
     });
     let path = format!(
         "/apis/{}/{}/virtualclusters/{}/credentials",
         tenancy::GROUP,
         tenancy::VERSION,
-        raw::encode(cluster_path)
+        raw::encode(&grant.cluster_path)
     );
     let answer = Raw::new(access.client.clone()).post(&path, &serde_json::to_value(&request)?).await?;
     let answer: CredentialRequest = serde_json::from_value(answer)?;
@@ -141,6 +204,7 @@ pub async fn request(
 pub fn inputs(
     grant: &Grant,
     record_uid: &str,
+    epoch: i64,
     addresses: &Addresses,
     lifetime: std::time::Duration,
 ) -> String {
@@ -148,7 +212,9 @@ pub fn inputs(
     for part in [
         &grant.cluster_path,
         &grant.user,
+        &grant.generation,
         record_uid,
+        &epoch.to_string(),
         &addresses.internal,
         &addresses.internal_ca,
         &addresses.external,
@@ -252,14 +318,40 @@ mod tests {
 
     #[test]
     fn inputs_change_with_each_part() {
-        let grant =
-            Grant { cluster_path: "owl".into(), binding: "b".into(), user: "u".into(), role: "view".into() };
+        let grant = Grant {
+            cluster_path: "owl".into(),
+            binding: "b".into(),
+            user: "u".into(),
+            role: "view".into(),
+            generation: "1".into(),
+        };
         let hour = std::time::Duration::from_secs(3600);
-        let one = inputs(&grant, "1", &Addresses::default(), hour);
-        assert_eq!(one, inputs(&grant, "1", &Addresses::default(), hour));
-        assert_ne!(one, inputs(&grant, "2", &Addresses::default(), hour));
+        let one = inputs(&grant, "1", 0, &Addresses::default(), hour);
+        assert_eq!(one, inputs(&grant, "1", 0, &Addresses::default(), hour));
+        assert_ne!(one, inputs(&grant, "2", 0, &Addresses::default(), hour));
         let moved = Addresses { external: "https://x".into(), ..Addresses::default() };
-        assert_ne!(one, inputs(&grant, "1", &moved, hour));
+        assert_ne!(one, inputs(&grant, "1", 0, &moved, hour));
+        assert_ne!(one, inputs(&grant, "1", 1, &Addresses::default(), hour));
+        let rotated = Grant { generation: generation(Some("now")), ..grant };
+        assert_ne!(one, inputs(&rotated, "1", 0, &Addresses::default(), hour));
+    }
+
+    #[test]
+    fn revocations_are_written_when_they_say_something_and_forgotten_when_they_have_ended() {
+        let at = |second| jiff::Timestamp::from_second(second).unwrap();
+        let mut all = BTreeMap::new();
+        revoke_others(&mut all, "a", Some("1"), at(100), at(0));
+        assert!(all.is_empty());
+        let next = generation(Some("x"));
+        revoke_others(&mut all, "a", Some(&next), at(100), at(0));
+        assert_eq!(all["a"].generation.as_deref(), Some(&*next));
+        revoke_others(&mut all, "b", None, at(100), at(0));
+        assert_eq!((all.len(), all["b"].generation.as_deref()), (2, None));
+        revoke_others(&mut all, "a", Some(&next), at(300), at(200));
+        assert_eq!(all.keys().collect::<Vec<_>>(), ["a"]);
+        assert_eq!(all["a"].until, Some(Time(at(100))));
+        revoke_others(&mut all, "a", Some("1"), at(300), at(200));
+        assert_eq!(all["a"].generation.as_deref(), Some("1"));
     }
 
     #[test]
@@ -269,6 +361,7 @@ mod tests {
             binding: "kplane:control-plane".into(),
             user: "kplane:control-plane:1".into(),
             role: "cluster-admin".into(),
+            generation: "1".into(),
         };
         let object = grant.object();
         assert_eq!(object["subjects"][0]["name"], "kplane:control-plane:1");

@@ -36,9 +36,10 @@ async fn reconcile(class: Arc<ControlPlaneClass>, context: Arc<Context>) -> Resu
 /// The fields that are set and do nothing.
 fn unsupported(spec: &ControlPlaneClassSpec) -> Vec<&'static str> {
     let model = spec.auth.as_ref().and_then(|auth| auth.model.as_deref()).unwrap_or_default();
+    let issuers = spec.auth.as_ref().is_some_and(|auth| !auth.issuers.is_empty());
     [
         (!spec.addons.is_empty(), "spec.addons"),
-        (!matches!(model, "" | "basic"), "spec.auth.model"),
+        (!(matches!(model, "" | "basic") || model == "oidc" && issuers), "spec.auth.model"),
         (spec.gateway.is_some(), "spec.gateway"),
         (spec.modes_allowed.contains(&ControlPlaneMode::Dedicated), "spec.modesAllowed[Dedicated]"),
     ]

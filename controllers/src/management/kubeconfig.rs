@@ -7,13 +7,11 @@ use base64::engine::general_purpose::STANDARD;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kplane_crds::tenancy::CredentialRequestStatus;
-use kplane_crds::v1alpha1::{KUBECONFIG_EXTERNAL_KEY, KUBECONFIG_KEY};
+use kplane_crds::v1alpha1::{EXPIRATION_ANNOTATION, KUBECONFIG_EXTERNAL_KEY, KUBECONFIG_KEY};
 use serde_json::json;
 
 use crate::Error;
 
-/// The key, in a Secret, of when its certificate ends.
-pub const EXPIRATION_ANNOTATION: &str = "controlplane.kplane.dev/expiration-time";
 /// The key, in a Secret, of when its certificate was made.
 pub const ISSUED_ANNOTATION: &str = "controlplane.kplane.dev/issued-time";
 /// The key, in a Secret, of a digest of what it was made for: user, role, addresses, certificates of the server.

@@ -3,11 +3,13 @@
 //! The server has these kinds built in; here are the types for its clients. No CustomResourceDefinition is made of
 //! them.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::CustomResource;
 use serde::{Deserialize, Serialize};
 
-use crate::v1alpha1::{DeletionPolicy, Egress};
+use crate::v1alpha1::{DeletionPolicy, Egress, JwtAuthenticator};
 
 /// The API group.
 pub const GROUP: &str = "tenancy.kplane.dev";
@@ -53,6 +55,39 @@ pub struct VirtualClusterSpec {
     /// What calls that this control plane directs, such as webhooks, may reach besides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub egress: Option<Egress>,
+
+    /// Only certificates and tokens issued in this epoch are good.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential_epoch: Option<i64>,
+
+    /// The users of whose certificates only one generation is good, or none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub revocations: BTreeMap<String, Revocation>,
+
+    /// How users of the control plane are known besides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth: Option<VirtualClusterAuth>,
+}
+
+/// Which of a user's certificates are good.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Revocation {
+    /// The one generation that is good; none when it is not set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<String>,
+    /// When the last certificate of another generation ends, and this may be forgotten.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Time>,
+}
+
+/// How users of a virtual control plane are known beside certificates and service account tokens.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VirtualClusterAuth {
+    /// The issuers whose tokens are accepted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub issuers: Vec<JwtAuthenticator>,
 }
 
 /// The object that declared a virtual control plane.
@@ -127,6 +162,9 @@ pub struct CredentialRequestSpec {
     /// The groups of the user.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<String>,
+    /// Which generation of the user's certificates it is of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<String>,
     /// How long the certificate is to be valid.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expiration_seconds: Option<i64>,

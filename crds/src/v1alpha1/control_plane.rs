@@ -139,6 +139,14 @@ pub struct ControlPlaneStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials_expiration_time: Option<Time>,
 
+    /// The epoch of the credentials: what was issued in another one is good no more. It goes on when all are revoked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential_epoch: Option<i64>,
+
+    /// The value of the annotation controlplane.kplane.dev/rotate that the certificate in the Secret was made for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotation: Option<String>,
+
     /// The generation of the spec that the controller last acted on.
     #[serde(default = "crate::conditions::unobserved")]
     pub observed_generation: i64,
@@ -157,6 +165,8 @@ impl Default for ControlPlaneStatus {
             kubeconfig_secret_ref: None,
             virtual_cluster_uid: None,
             credentials_expiration_time: None,
+            credential_epoch: None,
+            rotation: None,
             observed_generation: crate::conditions::unobserved(),
             conditions: Vec::new(),
         }

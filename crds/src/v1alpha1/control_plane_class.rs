@@ -5,7 +5,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{ControlPlaneMode, DeletionPolicy};
+use super::{ControlPlaneMode, DeletionPolicy, JwtAuthenticator};
 use crate::reference::LocalObjectReference;
 
 /// The defaults and limits of the control planes of a class.
@@ -77,8 +77,8 @@ pub struct Egress {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ClassAuth {
-    /// How users of the control plane are known: basic, the default, is by client certificate. Others do nothing
-    /// yet, and a condition says so.
+    /// How users of the control plane are known: basic, the default, is by client certificate; oidc is by the tokens of
+    /// issuers besides. Others do nothing, and a condition says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
     /// The ClusterRole of the user in the kubeconfig of the control plane. admin and cluster-admin, and nothing,
@@ -86,6 +86,10 @@ pub struct ClassAuth {
     #[schemars(length(max = 253))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default_role: Option<String>,
+    /// The issuers whose tokens are accepted: as jwt of an AuthenticationConfiguration (apiserver.config.k8s.io/v1).
+    #[schemars(length(max = 16))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub issuers: Vec<JwtAuthenticator>,
 }
 
 /// A gateway before the API server.

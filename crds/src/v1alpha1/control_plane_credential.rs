@@ -78,6 +78,10 @@ pub struct ControlPlaneCredentialStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expiration_time: Option<Time>,
 
+    /// The value of the annotation controlplane.kplane.dev/rotate that the certificate in the Secret was made for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotation: Option<String>,
+
     /// The generation of the spec that the controller last acted on.
     #[serde(default = "crate::conditions::unobserved")]
     pub observed_generation: i64,
@@ -94,6 +98,7 @@ impl Default for ControlPlaneCredentialStatus {
             secret_ref: None,
             user: None,
             expiration_time: None,
+            rotation: None,
             observed_generation: crate::conditions::unobserved(),
             conditions: Vec::new(),
         }

@@ -32,6 +32,7 @@ pub async fn apply(
         Err(error) => return Progress::failed(error),
     };
     progress.record_uid = record.uid();
+    progress.epoch = record.spec.credential_epoch;
 
     let (namespace, endpoint) =
         tokio::join!(apply_namespace(&prepared, context), apply_endpoint(&prepared, context));
@@ -125,12 +126,13 @@ async fn credentials(
     let name = control_plane.name_any();
     let record_uid = record.uid().unwrap_or_default();
     let lifetime = context.options.credential_lifetime;
+    let epoch = record.spec.credential_epoch.unwrap_or(0);
     let plan = SecretPlan {
         namespace: names::namespace(&name),
         name: names::kubeconfig_secret(&name),
         control_plane: name,
         owner: owner(control_plane),
-        inputs: access::inputs(&prepared.grant, &record_uid, &valid.addresses, lifetime),
+        inputs: access::inputs(&prepared.grant, &record_uid, epoch, &valid.addresses, lifetime),
         grant: prepared.grant.clone(),
         addresses: valid.addresses.clone(),
     };
@@ -155,7 +157,7 @@ async fn credentials(
     }
     let (granted, credential) = tokio::join!(
         plan.grant.ensure(&valid.access),
-        access::request(&valid.access, &valid.cluster_path, &plan.grant.user, lifetime),
+        access::request(&valid.access, &plan.grant, lifetime),
     );
     granted?;
     let secret = plan.build(&credential?, now)?;

@@ -5,14 +5,15 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kplane_crds::names;
-use kplane_crds::tenancy::{VirtualCluster, VirtualClusterOwner, VirtualClusterSpec};
+use kplane_crds::tenancy::{VirtualCluster, VirtualClusterAuth, VirtualClusterOwner, VirtualClusterSpec};
 use kplane_crds::v1alpha1::{
-    ControlPlane, ControlPlaneEndpoint, ControlPlaneEndpointSpec, GROUP, NAME_LABEL, VERSION,
+    ControlPlane, ControlPlaneEndpoint, ControlPlaneEndpointSpec, GROUP, NAME_LABEL, REVOKE_ALL_ANNOTATION,
+    VERSION,
 };
 use kube::ResourceExt;
 
 use super::validate::{Claim, EndpointPlan, Valid};
-use crate::management::access::Grant;
+use crate::management::access::{self, Grant};
 
 /// The ClusterRoleBinding, in a control plane, of the user of its kubeconfig.
 pub const BINDING: &str = "kplane:control-plane";
@@ -32,16 +33,22 @@ pub struct Prepared {
 }
 
 /// Builds it.
-pub fn build(control_plane: &ControlPlane, valid: Valid) -> Prepared {
+pub fn build(
+    control_plane: &ControlPlane,
+    valid: Valid,
+    lifetime: std::time::Duration,
+    now: jiff::Timestamp,
+) -> Prepared {
     let uid = control_plane.uid().unwrap_or_default();
     let grant = Grant {
         cluster_path: valid.cluster_path.clone(),
         binding: BINDING.to_owned(),
         user: format!("kplane:control-plane:{uid}"),
         role: valid.role.clone(),
+        generation: access::generation(access::rotation(&control_plane.metadata).as_deref()),
     };
     Prepared {
-        record: record(control_plane, &valid),
+        record: record(control_plane, &valid, &grant, lifetime, now),
         endpoint: endpoint(control_plane, &valid),
         namespace: valid.found.namespace.is_none().then(|| namespace(control_plane)),
         grant,
@@ -61,7 +68,13 @@ pub fn owner(control_plane: &ControlPlane) -> OwnerReference {
     }
 }
 
-fn record(control_plane: &ControlPlane, valid: &Valid) -> Option<VirtualCluster> {
+fn record(
+    control_plane: &ControlPlane,
+    valid: &Valid,
+    grant: &Grant,
+    lifetime: std::time::Duration,
+    now: jiff::Timestamp,
+) -> Option<VirtualCluster> {
     let owner = VirtualClusterOwner {
         api_version: format!("{GROUP}/{VERSION}"),
         kind: "ControlPlane".into(),
@@ -82,7 +95,24 @@ fn record(control_plane: &ControlPlane, valid: &Valid) -> Option<VirtualCluster>
     if record.spec.detached == Some(true) {
         record.spec.detached = Some(false);
     }
+    record.spec.auth =
+        (!valid.issuers.is_empty()).then(|| VirtualClusterAuth { issuers: valid.issuers.clone() });
+    let until = now.checked_add(lifetime).unwrap_or(jiff::Timestamp::MAX);
+    access::revoke_others(&mut record.spec.revocations, &grant.user, Some(&grant.generation), until, now);
+    revoke_all(control_plane, &mut record);
     (before.as_ref() != Some(&record.spec)).then_some(record)
+}
+
+/// Begins another epoch when the annotation asks for one that this record has not seen. What a record is made with has
+/// nothing to revoke.
+fn revoke_all(control_plane: &ControlPlane, record: &mut VirtualCluster) {
+    let asked = control_plane.metadata.annotations.as_ref().and_then(|all| all.get(REVOKE_ALL_ANNOTATION));
+    let Some(asked) = asked.filter(|asked| !asked.is_empty()) else { return };
+    let seen = record.metadata.annotations.get_or_insert_default();
+    if seen.get(REVOKE_ALL_ANNOTATION) != Some(asked) {
+        seen.insert(REVOKE_ALL_ANNOTATION.to_owned(), asked.clone());
+        record.spec.credential_epoch = Some(record.spec.credential_epoch.unwrap_or(0) + 1);
+    }
 }
 
 fn endpoint(control_plane: &ControlPlane, valid: &Valid) -> Option<ControlPlaneEndpoint> {

@@ -112,7 +112,11 @@ async fn provide(control_plane: &ControlPlane, context: &Context) -> Result<Acti
         Err(error) => status::Progress::failed(error),
         Ok(found) => match validate::validate(control_plane, found) {
             Err(refusal) => status::Progress::refused(refusal),
-            Ok(valid) => apply::apply(control_plane, build::build(control_plane, valid), context, now).await,
+            Ok(valid) => {
+                let lifetime = context.options.credential_lifetime;
+                let prepared = build::build(control_plane, valid, lifetime, now);
+                apply::apply(control_plane, prepared, context, now).await
+            }
         },
     };
     let new = status::compute(control_plane, &progress, now);

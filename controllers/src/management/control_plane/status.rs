@@ -7,6 +7,7 @@ use kplane_crds::v1alpha1::{ControlPlane, ControlPlaneStatus};
 
 use super::validate::Refusal;
 use crate::Error;
+use crate::management::access::rotation;
 use crate::management::context::Context;
 use crate::management::kubeconfig::Validity;
 use crate::runtime::conditions::{Conditions, find};
@@ -16,6 +17,8 @@ use crate::runtime::conditions::{Conditions, find};
 pub struct Progress {
     /// The uid of the record, once the path is ours.
     pub record_uid: Option<String>,
+    /// The epoch of the credentials, once the path is ours.
+    pub epoch: Option<i64>,
     /// The addresses, inside and outside, once they are known.
     pub addresses: Option<(String, String)>,
     /// The Secret, once it is written.
@@ -56,6 +59,7 @@ pub fn compute(
     let mut conditions = Conditions::new(&status.conditions, generation, now);
     if let Some(uid) = &progress.record_uid {
         status.virtual_cluster_uid = Some(uid.clone());
+        status.credential_epoch = progress.epoch;
         conditions.set(ACCEPTED, true, reason::RECONCILED, "the path belongs to this control plane");
     }
     if let Some((internal, external)) = &progress.addresses {
@@ -66,6 +70,7 @@ pub fn compute(
     if let (Some(secret), Some(validity)) = (&progress.secret, progress.validity) {
         status.kubeconfig_secret_ref = Some(secret.clone());
         status.credentials_expiration_time = Some(Time(validity.expires));
+        status.rotation = rotation(&control_plane.metadata);
         conditions.set(CREDENTIALS_READY, true, reason::RECONCILED, "the kubeconfigs are in the Secret");
     }
     match (&progress.error, &progress.refusal) {

@@ -3,7 +3,9 @@
 use kplane_crds::conditions::{ACCEPTED, ENDPOINT_READY, READY, reason};
 use kplane_crds::is_cluster_path;
 use kplane_crds::tenancy::VirtualCluster;
-use kplane_crds::v1alpha1::{ControlPlane, ControlPlaneClass, ControlPlaneMode, DeletionPolicy, Egress};
+use kplane_crds::v1alpha1::{
+    ControlPlane, ControlPlaneClass, ControlPlaneMode, DeletionPolicy, Egress, JwtAuthenticator,
+};
 use kube::ResourceExt;
 
 use super::dereference::{AtServer, Found, Reference};
@@ -68,6 +70,8 @@ pub struct Valid {
     pub egress: Option<Egress>,
     /// The ClusterRole of the kubeconfig.
     pub role: String,
+    /// The issuers whose tokens are accepted.
+    pub issuers: Vec<JwtAuthenticator>,
     /// What to do about the record.
     pub claim: Claim,
     /// What to do about the endpoint.
@@ -155,6 +159,10 @@ pub fn validate(control_plane: &ControlPlane, found: Found) -> Result<Valid, Ref
         class_name: class.map(ResourceExt::name_any),
         egress: class.and_then(|class| class.spec.egress.clone()),
         role: role(class),
+        issuers: class
+            .and_then(|c| c.spec.auth.as_ref())
+            .map(|auth| auth.issuers.clone())
+            .unwrap_or_default(),
         claim,
         endpoint,
         addresses,

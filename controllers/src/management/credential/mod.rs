@@ -30,6 +30,9 @@ use crate::runtime::raw;
 
 use plan::{Plan, Refusal, grant, plan, secret_reference};
 
+/// The longest duration of a credential.
+const LONGEST: Duration = Duration::from_secs(8760 * 3600);
+
 /// Runs the controller.
 pub async fn run(context: Arc<Context>, shutdown: CancellationToken) {
     let client = context.client.clone();
@@ -120,9 +123,13 @@ async fn apply(
             return Ok(Ok(validity));
         }
     }
-    plan.secret.grant.ensure(&access).await?;
     let grant = &plan.secret.grant;
-    let issued = access::request(&access, &grant.cluster_path, &grant.user, plan.lifetime).await?;
+    // The old ones first: they are good no more before the new one is there.
+    let generation = Some(&*grant.generation);
+    access::write_revocation(&access, &grant.cluster_path, &grant.user, generation, plan.lifetime, now)
+        .await?;
+    grant.ensure(&access).await?;
+    let issued = access::request(&access, grant, plan.lifetime).await?;
     let secret = plan.secret.build(&issued, now)?;
     let written = access::write_secret(&api, secret, current.as_ref()).await?;
     Validity::of(&written).map(Ok).ok_or_else(|| Error::Convert {
@@ -145,6 +152,7 @@ fn compute(
             status.secret_ref = Some(SecretReference::new(namespace, name));
             status.expiration_time = Some(Time(validity.expires));
             status.user = Some(grant(credential, "").user);
+            status.rotation = access::rotation(&credential.metadata);
             conditions.ready(reason::RECONCILED, "the kubeconfigs are in the Secret");
         }
         Ok(Err(refusal)) if refusal.stalled => {
@@ -171,7 +179,13 @@ async fn revoke(credential: &ControlPlaneCredential, context: &Context) -> Resul
     // A control plane that is gone took the role with it, or is detached and answers nobody.
     if let Some(control_plane) = control_planes.get_opt(&credential.spec.control_plane_ref.name).await? {
         match context.planes.access().await {
-            Ok(access) => grant(credential, control_plane.cluster_path()).revoke(&access).await?,
+            Ok(access) => {
+                let grant = grant(credential, control_plane.cluster_path());
+                let now = jiff::Timestamp::now();
+                let life = rest_of_life(credential, now);
+                access::write_revocation(&access, &grant.cluster_path, &grant.user, None, life, now).await?;
+                grant.revoke(&access).await?;
+            }
             Err(Error::PlaneUnknown(why)) => {
                 tracing::info!(name = credential.name_any(), why, "cannot revoke yet");
                 return Ok(Action::requeue(POLL));
@@ -191,6 +205,14 @@ async fn revoke(credential: &ControlPlaneCredential, context: &Context) -> Resul
     let rest: Vec<String> = credential.finalizers().iter().filter(|f| *f != FINALIZER).cloned().collect();
     write_finalizers(credential, context, &rest).await?;
     Ok(Action::await_change())
+}
+
+/// How long the last certificate of a credential may still be good: that of the Secret, or if that is not known, the
+/// longest.
+fn rest_of_life(credential: &ControlPlaneCredential, now: jiff::Timestamp) -> Duration {
+    let ends = credential.status.as_ref().and_then(|status| status.expiration_time.as_ref());
+    let rest = ends.map(|ends| ends.0.as_second().saturating_sub(now.as_second()));
+    rest.map_or(LONGEST, |rest| Duration::from_secs(u64::try_from(rest).unwrap_or(0) + 3600))
 }
 
 async fn write_finalizers(

@@ -8,7 +8,7 @@ use kplane_crds::names;
 use kplane_crds::v1alpha1::{ControlPlane, ControlPlaneCredential, GROUP, VERSION};
 use kube::ResourceExt;
 
-use crate::management::access::{Grant, SecretPlan, inputs};
+use crate::management::access::{Grant, SecretPlan, generation, inputs, rotation};
 use crate::management::kubeconfig::Addresses;
 use crate::management::plane::Access;
 use crate::runtime::duration;
@@ -44,6 +44,8 @@ pub struct Plan {
     pub lifetime: Duration,
     /// The uid of the record of the control plane.
     record_uid: String,
+    /// The epoch of its credentials.
+    epoch: i64,
 }
 
 impl Plan {
@@ -52,7 +54,7 @@ impl Plan {
         self.secret.addresses.internal_ca.clone_from(&access.ca);
         self.secret.addresses.external_ca.clone_from(&access.ca);
         self.secret.inputs =
-            inputs(&self.secret.grant, &self.record_uid, &self.secret.addresses, self.lifetime);
+            inputs(&self.secret.grant, &self.record_uid, self.epoch, &self.secret.addresses, self.lifetime);
     }
 }
 
@@ -64,6 +66,7 @@ pub fn grant(credential: &ControlPlaneCredential, cluster_path: &str) -> Grant {
         binding: name.clone(),
         user: name,
         role: credential.spec.role.clone(),
+        generation: generation(rotation(&credential.metadata).as_deref()),
     }
 }
 
@@ -126,6 +129,7 @@ pub fn plan(
         },
         lifetime,
         record_uid,
+        epoch: status.credential_epoch.unwrap_or(0),
     })
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use kplane_crds::v1alpha1::{ExposureType, ManagementPlane};
+use kplane_crds::v1alpha1::{EXPIRATION_ANNOTATION, ExposureType, ManagementPlane};
 use kube::ResourceExt;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -14,7 +14,7 @@ use super::certificates::{self, Pair};
 use super::validate::{Deployed, Store};
 use crate::Error;
 use crate::management::context::Context;
-use crate::management::kubeconfig::{EXPIRATION_ANNOTATION, INPUTS_ANNOTATION};
+use crate::management::kubeconfig::INPUTS_ANNOTATION;
 use crate::management::plane::ADMIN_SECRET;
 use crate::runtime::raw::{self, Raw};
 use crate::runtime::{duration, status::FIELD_MANAGER};
