@@ -78,6 +78,7 @@ pub async fn run(cli: Cli, command: &clap::Command) -> Result<()> {
                 name: args.name,
                 role: None,
                 duration: None,
+                exec: false,
                 print: false,
                 set_current: args.set_current,
                 timeout: args.timeout,

@@ -41,6 +41,13 @@ pub enum Command {
     /// Add the context of a control plane to the kubeconfig, or print a kubeconfig for it.
     #[command(visible_alias = "kubeconfig")]
     GetCredentials(CredentialsArgs),
+    /// End credentials: what was issued is refused at once.
+    Revoke(RevokeArgs),
+    /// Replace credentials: what was issued before is refused at once.
+    Rotate(RotateArgs),
+    /// Print credentials for a kubeconfig's exec plugin: an ExecCredential of client.authentication.k8s.io/v1.
+    #[command(hide = true)]
+    Credential(CredentialArgs),
     /// Make a control plane's context the current one.
     Use(UseArgs),
     /// Delete a control plane; its data remains unless it is destroyed.
@@ -133,6 +140,7 @@ pub struct DescribeArgs {
 #[command(after_help = "Examples:
   kubectl vcp get-credentials demo                           # the administrator, as context kplane-demo
   kubectl vcp get-credentials demo --role view --duration 1h # who may only look, as context kplane-demo@view
+  kubectl vcp get-credentials demo --role view --exec        # a context that fetches fresh ones by itself
   kubectl vcp kubeconfig demo --print > demo.kubeconfig      # a file of its own")]
 pub struct CredentialsArgs {
     /// The control plane.
@@ -144,6 +152,9 @@ pub struct CredentialsArgs {
     /// How long the credentials with a role are valid, as in 1h. They are renewed while the credential object is there.
     #[arg(long, value_name = "DURATION")]
     pub duration: Option<String>,
+    /// Write no certificate, but an exec plugin that fetches a fresh one whenever it is needed.
+    #[arg(long)]
+    pub exec: bool,
     /// Print a kubeconfig and leave the user's own as it is.
     #[arg(long)]
     pub print: bool,
@@ -155,6 +166,67 @@ pub struct CredentialsArgs {
     pub output: Option<Output>,
     /// How long to wait until it is ready.
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = parse_duration)]
+    pub timeout: Duration,
+}
+
+/// Arguments of `revoke`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  kubectl vcp revoke demo --role view        # what get-credentials --role view gave out
+  kubectl vcp revoke demo --credential ci    # what the ControlPlaneCredential ci gave out
+  kubectl vcp revoke demo --all              # all that was ever issued for demo, service account tokens included")]
+pub struct RevokeArgs {
+    /// The control plane.
+    #[arg(id = "existing", value_name = "NAME")]
+    pub name: String,
+    /// The credentials with this ClusterRole.
+    #[arg(long, value_name = "CLUSTERROLE", group = "which")]
+    pub role: Option<String>,
+    /// The credentials of this ControlPlaneCredential.
+    #[arg(long, value_name = "NAME", group = "which")]
+    pub credential: Option<String>,
+    /// All that was ever issued for the control plane. The administrator gets new ones.
+    #[arg(long, group = "which")]
+    pub all: bool,
+    /// How long to wait until it is done.
+    #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = parse_duration)]
+    pub timeout: Duration,
+}
+
+/// Arguments of `rotate`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  kubectl vcp rotate demo                 # the administrator's credentials, and the context kplane-demo
+  kubectl vcp rotate demo --role view     # those with a role")]
+pub struct RotateArgs {
+    /// The control plane.
+    #[arg(id = "existing", value_name = "NAME")]
+    pub name: String,
+    /// The credentials with this ClusterRole, instead of the administrator's.
+    #[arg(long, value_name = "CLUSTERROLE", group = "which")]
+    pub role: Option<String>,
+    /// The credentials of this ControlPlaneCredential, instead of the administrator's.
+    #[arg(long, value_name = "NAME", group = "which")]
+    pub credential: Option<String>,
+    /// How long to wait until it is done.
+    #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = parse_duration)]
+    pub timeout: Duration,
+}
+
+/// Arguments of `credential`.
+#[derive(Debug, Args)]
+pub struct CredentialArgs {
+    /// The control plane.
+    #[arg(id = "existing", value_name = "NAME")]
+    pub name: String,
+    /// Credentials with this ClusterRole, instead of the administrator's.
+    #[arg(long, value_name = "CLUSTERROLE")]
+    pub role: Option<String>,
+    /// How long they are valid.
+    #[arg(long, value_name = "DURATION")]
+    pub duration: Option<String>,
+    /// How long to wait until they are there.
+    #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = parse_duration)]
     pub timeout: Duration,
 }
 

@@ -2,8 +2,8 @@
 
 use kplane_crds::v1alpha1::DeletionPolicy;
 use kplane_plugin_common::planes::{
-    Adopt, CreateOptions, CredentialOptions, DeleteOptions, ListOptions, create, delete, describe, get,
-    get_credentials, list, use_control_plane,
+    Adopt, CreateOptions, CredentialOptions, DeleteOptions, ListOptions, RevokeOptions, Which, create,
+    credential, delete, describe, get, get_credentials, list, revoke, rotate, use_control_plane,
 };
 use kplane_plugin_common::{App, Result, completion};
 
@@ -45,11 +45,43 @@ pub async fn run(cli: Cli, command: &clap::Command) -> Result<()> {
                 name: args.name,
                 role: args.role,
                 duration: args.duration,
+                exec: args.exec,
                 print: args.print,
                 set_current: args.set_current,
                 timeout: args.timeout,
             };
             get_credentials(&App::new(global, args.output)?, &options).await
+        }
+        Command::Revoke(args) => {
+            let which = match (args.role, args.credential, args.all) {
+                (Some(role), ..) => Which::Role(role),
+                (_, Some(object), _) => Which::Named(object),
+                (_, _, true) => Which::All,
+                _ => Which::Administrator,
+            };
+            let options = RevokeOptions { name: args.name, which, timeout: args.timeout };
+            revoke(&App::new(global, None)?, &options).await
+        }
+        Command::Rotate(args) => {
+            let which = match (args.role, args.credential) {
+                (Some(role), _) => Which::Role(role),
+                (_, Some(object)) => Which::Named(object),
+                _ => Which::Administrator,
+            };
+            let options = RevokeOptions { name: args.name, which, timeout: args.timeout };
+            rotate(&App::new(global, None)?, &options).await
+        }
+        Command::Credential(args) => {
+            let options = CredentialOptions {
+                name: args.name,
+                role: args.role,
+                duration: args.duration,
+                exec: false,
+                print: false,
+                set_current: false,
+                timeout: args.timeout,
+            };
+            credential(&App::new(global, None)?, &options).await
         }
         Command::Use(args) => use_control_plane(&App::new(global, None)?, &args.name, args.timeout).await,
         Command::Delete(args) => {

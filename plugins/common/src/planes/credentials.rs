@@ -6,7 +6,8 @@ use k8s_openapi::api::core::v1::Secret;
 use kplane_crds::names;
 use kplane_crds::reference::{LocalObjectReference, SecretReference};
 use kplane_crds::v1alpha1::{
-    ControlPlane, ControlPlaneCredential, ControlPlaneCredentialSpec, KUBECONFIG_EXTERNAL_KEY, KUBECONFIG_KEY,
+    ControlPlane, ControlPlaneCredential, ControlPlaneCredentialSpec, EXPIRATION_ANNOTATION,
+    KUBECONFIG_EXTERNAL_KEY, KUBECONFIG_KEY,
 };
 use kube::ResourceExt;
 use kube::api::{Api, Patch, PatchParams, PostParams};
@@ -28,6 +29,8 @@ pub struct CredentialOptions {
     pub role: Option<String>,
     /// How long the credentials with a role are valid.
     pub duration: Option<String>,
+    /// Whether the kubeconfig fetches fresh ones by itself.
+    pub exec: bool,
     /// Print a kubeconfig instead of changing one.
     pub print: bool,
     /// Make the context the current one.
@@ -39,19 +42,15 @@ pub struct CredentialOptions {
 /// Takes the credentials of a control plane.
 pub async fn get_credentials(app: &App, options: &CredentialOptions) -> Result<()> {
     let name = &options.name;
-    if options.duration.is_some() && options.role.is_none() {
-        return Err(Error::new("--duration needs --role")
-            .hint("the administrator's credentials are renewed by the management plane"));
-    }
     let management = app.management().await?;
-    let plane = read(&management, name).await?;
-    let (context, entry) = match &options.role {
-        Some(role) => {
-            let entry = with_role(&management, name, role, options).await?;
-            (role_context_name(name, role), entry)
-        }
-        None => (context_name(name), when_ready(&management, plane, options.timeout).await?),
+    let mut entry = fetch(&management, options).await?.entry;
+    let context = match &options.role {
+        Some(role) => role_context_name(name, role),
+        None => context_name(name),
     };
+    if options.exec {
+        entry = super::exec::entry(app, &management, options, &entry)?;
+    }
     if options.print || app.output.is_some() {
         let document = entry.document(&context);
         let text = match app.output {
@@ -65,6 +64,28 @@ pub async fn get_credentials(app: &App, options: &CredentialOptions) -> Result<(
     merge(app, &context, &entry, options.set_current)
 }
 
+/// Credentials, and when they end.
+pub(super) struct Fetched {
+    /// The cluster and the user.
+    pub entry: Entry,
+    /// When the certificate ends, as its Secret says.
+    pub expires: Option<String>,
+}
+
+/// Takes credentials from the management cluster, once they are there.
+pub(super) async fn fetch(management: &Management, options: &CredentialOptions) -> Result<Fetched> {
+    if options.duration.is_some() && options.role.is_none() {
+        return Err(Error::new("--duration needs --role")
+            .hint("the administrator's credentials are renewed by the management plane"));
+    }
+    let name = &options.name;
+    let plane = read(management, name).await?;
+    match &options.role {
+        Some(role) => with_role(management, name, role, options).await,
+        None => when_ready(management, plane, options.timeout).await,
+    }
+}
+
 /// Makes a control plane's context the current one, taking its credentials when the kubeconfig has none.
 pub async fn use_control_plane(app: &App, name: &str, timeout: Duration) -> Result<()> {
     let context = context_name(name);
@@ -72,8 +93,8 @@ pub async fn use_control_plane(app: &App, name: &str, timeout: Duration) -> Resu
     if merged.body(Section::Contexts, &context).is_none() {
         let management = app.management().await?;
         let plane = read(&management, name).await?;
-        let entry = when_ready(&management, plane, timeout).await?;
-        return merge(app, &context, &entry, true);
+        let fetched = when_ready(&management, plane, timeout).await?;
+        return merge(app, &context, &fetched.entry, true);
     }
     kubeconfig::edit(&app.settings.kubeconfig, |edit| {
         edit.set_current_context(&context);
@@ -101,7 +122,7 @@ pub fn merge(app: &App, context: &str, entry: &Entry, set_current: bool) -> Resu
 }
 
 /// The credentials of a control plane, once it is ready.
-async fn when_ready(management: &Management, plane: ControlPlane, timeout: Duration) -> Result<Entry> {
+async fn when_ready(management: &Management, plane: ControlPlane, timeout: Duration) -> Result<Fetched> {
     let name = plane.name_any();
     let what = format!("control plane {name:?} to be ready");
     let ready = wait_until(&api(management), &name, Some(plane), timeout, &what, |object| match object {
@@ -109,15 +130,34 @@ async fn when_ready(management: &Management, plane: ControlPlane, timeout: Durat
         None => Progress::Failed(Error::new(format!("control plane {name:?} was deleted meanwhile"))),
     })
     .await?;
-    of_control_plane(management, &ready).await
+    fetch_secret(management, &reference_of(&ready)).await
 }
 
 /// The credentials of a control plane that is ready.
 pub(super) async fn of_control_plane(management: &Management, plane: &ControlPlane) -> Result<Entry> {
+    of_secret(management, &reference_of(plane)).await
+}
+
+/// The Secret of a control plane's administrator.
+fn reference_of(plane: &ControlPlane) -> SecretReference {
     let name = plane.name_any();
     let reference = plane.status.as_ref().and_then(|status| status.kubeconfig_secret_ref.clone());
-    let reference = reference
-        .unwrap_or_else(|| SecretReference::new(names::namespace(&name), names::kubeconfig_secret(&name)));
+    reference
+        .unwrap_or_else(|| SecretReference::new(names::namespace(&name), names::kubeconfig_secret(&name)))
+}
+
+/// The credentials of a ControlPlaneCredential that is ready.
+pub(super) async fn of_credential(
+    management: &Management,
+    credential: &ControlPlaneCredential,
+) -> Result<Entry> {
+    let reference = credential.status.as_ref().and_then(|status| status.secret_ref.clone());
+    let reference = reference.unwrap_or_else(|| {
+        SecretReference::new(
+            names::namespace(&credential.spec.control_plane_ref.name),
+            names::credential_secret(&credential.name_any()),
+        )
+    });
     of_secret(management, &reference).await
 }
 
@@ -145,6 +185,10 @@ pub async fn of_context(management: &Management, context: &str) -> Result<Option
 
 /// The kubeconfig in a Secret: the one for clients outside, or else the one for those inside.
 async fn of_secret(management: &Management, reference: &SecretReference) -> Result<Entry> {
+    Ok(fetch_secret(management, reference).await?.entry)
+}
+
+async fn fetch_secret(management: &Management, reference: &SecretReference) -> Result<Fetched> {
     let (namespace, name) =
         (reference.namespace.as_deref().unwrap_or_default(), reference.name.as_deref().unwrap_or_default());
     let origin = format!("Secret {namespace}/{name}");
@@ -158,16 +202,17 @@ async fn of_secret(management: &Management, reference: &SecretReference) -> Resu
             None => error,
         }
     })?;
+    let expires = secret.annotations().get(EXPIRATION_ANNOTATION).cloned();
     let data = secret.data.unwrap_or_default();
     let bytes = data.get(KUBECONFIG_EXTERNAL_KEY).or_else(|| data.get(KUBECONFIG_KEY)).ok_or_else(|| {
         failed().caused_by(&std::io::Error::other(format!("it has no key {KUBECONFIG_EXTERNAL_KEY}")))
     })?;
     let text = std::str::from_utf8(&bytes.0).map_err(|error| failed().caused_by(&error))?;
-    Entry::parse(&origin, text)
+    Ok(Fetched { entry: Entry::parse(&origin, text)?, expires })
 }
 
 /// The object that gives a role in a control plane. No control plane has a dot in its name, so none meets another's.
-fn credential_name(control_plane: &str, role: &str) -> String {
+pub(super) fn credential_name(control_plane: &str, role: &str) -> String {
     format!("{control_plane}.{}", role.replace(':', "-").to_lowercase())
 }
 
@@ -177,7 +222,7 @@ async fn with_role(
     control_plane: &str,
     role: &str,
     options: &CredentialOptions,
-) -> Result<Entry> {
+) -> Result<Fetched> {
     let credentials: Api<ControlPlaneCredential> = Api::all(management.client.clone());
     let name = credential_name(control_plane, role);
     let spec = ControlPlaneCredentialSpec {
@@ -214,5 +259,5 @@ async fn with_role(
     let reference = ready.status.and_then(|status| status.secret_ref).unwrap_or_else(|| {
         SecretReference::new(names::namespace(control_plane), names::credential_secret(&name))
     });
-    of_secret(management, &reference).await
+    fetch_secret(management, &reference).await
 }

@@ -117,7 +117,7 @@ async fn delete_retained(app: &App, management: &Management, options: &DeleteOpt
 }
 
 /// Waits until an object is gone, or another of its name has come.
-async fn gone<K>(api: &Api<K>, name: &str, uid: Option<String>, timeout: Duration) -> Result<()>
+pub(super) async fn gone<K>(api: &Api<K>, name: &str, uid: Option<String>, timeout: Duration) -> Result<()>
 where
     K: kube::Resource + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
 {

@@ -4,7 +4,9 @@ mod create;
 pub mod credentials;
 mod delete;
 mod describe;
+mod exec;
 mod list;
+mod revoke;
 
 use k8s_openapi::jiff::Timestamp;
 use kplane_crds::tenancy::VirtualCluster;
@@ -17,7 +19,9 @@ pub use create::{Adopt, CreateOptions, create};
 pub use credentials::{CredentialOptions, get_credentials, use_control_plane};
 pub use delete::{DeleteOptions, delete};
 pub use describe::describe;
+pub use exec::credential;
 pub use list::{ListOptions, get, list, list_contexts};
+pub use revoke::{RevokeOptions, Which, revoke, rotate};
 
 use crate::app::Management;
 use crate::error::{Error, Result, is_not_found, is_unknown_kind, not_installed};
