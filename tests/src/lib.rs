@@ -5,6 +5,7 @@
 
 pub mod client;
 pub mod history;
+pub mod https;
 pub mod kubectl;
 pub mod server;
 pub mod user;
