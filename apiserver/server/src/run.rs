@@ -87,7 +87,7 @@ pub async fn start(options: Options, shutdown: CancellationToken) -> anyhow::Res
     )
     .context("the certificates of the server")?;
     let ca_pem = pki.ca_pem().to_owned();
-    let front_proxy = FrontProxy::new(pki.secret())?;
+    let front_proxy = FrontProxy::new(pki.oldest_secret().context("the plane has no secret")?)?;
     let resolver = match (&options.tls_cert_file, &options.tls_private_key_file) {
         (Some(certificate), Some(key)) => {
             let resolver = Arc::new(CertificateResolver::default());

@@ -266,6 +266,11 @@ impl Pki {
         &self.secrets
     }
 
+    /// The oldest of them: what stays the same while the keys of tokens are rotated derives from it.
+    pub fn oldest_secret(&self) -> Option<&PlaneSecret> {
+        self.secrets.last().map(|dated| &dated.secret)
+    }
+
     /// Reads the secrets anew. Says whether they are others than before.
     pub fn reload_secrets(&mut self) -> Result<bool, PkiError> {
         let secrets = open_secrets(&self.path(SECRETS))?;
