@@ -177,3 +177,25 @@ fn the_webhooks_of_one_control_plane_are_nothing_to_another() {
     a.delete(&format!("{VALIDATING}/deny")).ok();
     a.post(CONFIG_MAPS, &config_map("c", json!({}))).ok();
 }
+
+#[test]
+fn what_the_servers_own_loops_write_waits_for_no_webhook() {
+    let (a, hook, _server) = start(|asked| deny(asked, "no"));
+    configure(&a, VALIDATING, "deny", &[webhook(&hook, "/deny", rule(&["UPDATE"], "*", "*", &["*/*"]))]);
+    let schema = json!({"openAPIV3Schema": {"type": "object"}});
+    let definition = json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "owls.birds.test"},
+        "spec": {
+            "group": "birds.test", "scope": "Namespaced",
+            "names": {"plural": "owls", "singular": "owl", "kind": "Owl", "listKind": "OwlList"},
+            "versions": [{"name": "v1", "served": true, "storage": true, "schema": schema}],
+        },
+    });
+    a.post("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", &definition).ok();
+    let owls = "/apis/birds.test/v1/namespaces/default/owls";
+    kplane_tests::eventually("the kind is served", std::time::Duration::from_secs(20), || {
+        a.get(owls).code == 200
+    });
+    a.merge("/api/v1/namespaces/default", &json!({"metadata": {"labels": {"a": "b"}}})).refused(400);
+}

@@ -129,7 +129,9 @@ impl Cx {
 }
 
 impl Cx {
-    /// A request of the server's own, by `system:apiserver`, for one object.
+    /// A request of the server's own, by `system:apiserver`, for one object. The webhooks and policies of the control plane
+    /// are not asked: the server's loops serve all control planes, and must not wait for the servers of one, or stop at what
+    /// those say.
     pub fn system(app: &Arc<App>, vcp: &Arc<Vcp>, namespace: &str, name: &str) -> Self {
         Self {
             app: app.clone(),
@@ -148,7 +150,10 @@ impl Cx {
                 ..UserInfo::default()
             },
             warnings: Mutex::default(),
-            kept: Kept::default(),
+            kept: Kept {
+                admission: tokio::sync::OnceCell::new_with(Some(Arc::default())),
+                ..Kept::default()
+            },
         }
     }
 }
