@@ -49,6 +49,10 @@ pub struct BootstrapObject {
 pub struct Parameters<'a> {
     /// `${ca}`.
     pub ca: &'a str,
+    /// `${front-proxy-ca}`.
+    pub front_proxy_ca: &'a str,
+    /// `${uid}`.
+    pub uid: &'a str,
     /// `${service-ip}`.
     pub service_ip: &'a str,
     /// `${service-cidr}`.
@@ -68,6 +72,8 @@ pub fn fill(value: &mut Value, parameters: &Parameters<'_>) {
         Value::String(text) if text.contains("${") => {
             for (placeholder, by) in [
                 ("${ca}", parameters.ca),
+                ("${front-proxy-ca}", parameters.front_proxy_ca),
+                ("${uid}", parameters.uid),
                 ("${service-ip}", parameters.service_ip),
                 ("${service-cidr}", parameters.service_cidr),
                 ("${host-ip}", parameters.host_ip),

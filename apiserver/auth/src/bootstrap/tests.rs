@@ -81,6 +81,8 @@ fn the_policy_decides_as_upstream() {
 fn parameters_fill_the_placeholders() {
     let parameters = Parameters {
         ca: "CA",
+        front_proxy_ca: "PROXY",
+        uid: "uid-1",
         service_ip: "10.0.0.1",
         service_cidr: "10.0.0.0/24",
         host_ip: "192.0.2.2",

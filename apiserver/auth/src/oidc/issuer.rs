@@ -151,7 +151,8 @@ impl Issuer {
                 {
                     return Err("oidc: email not verified".into());
                 }
-                format!("{prefix}{name}")
+                // With nothing behind it, the prefix would be a user whom many are.
+                if name.is_empty() { name } else { format!("{prefix}{name}") }
             }
         };
         // An empty name is nobody's.
