@@ -28,7 +28,9 @@ impl Default for Chain {
             Box::new(ClusterTrustBundleAttest),
             Box::new(CertificateSubjectRestriction),
             Box::new(DefaultIngressClass),
+            Box::new(policy::MutatingAdmissionPolicy),
             Box::new(webhook::MutatingAdmissionWebhook),
+            Box::new(policy::ValidatingAdmissionPolicy),
             Box::new(webhook::ValidatingAdmissionWebhook),
             // Webhooks and policies stand before this: quotas count what is left of the object when all have changed it.
             Box::new(ResourceQuota),

@@ -3,6 +3,7 @@
 use kplane_machinery::{GroupResource, object};
 use serde_json::Value;
 
+use crate::policy::Policies;
 use crate::webhook::Hook;
 
 /// The objects that configure admission in a control plane, read and compiled once for as long as they stay the same.
@@ -12,24 +13,33 @@ pub struct Configuration {
     pub mutating: Vec<Hook>,
     /// The webhooks that may refuse them.
     pub validating: Vec<Hook>,
+    /// The policies that are bound.
+    pub policies: Policies,
 }
 
 impl Configuration {
     /// The resources it is made of, all in `admissionregistration.k8s.io`.
-    pub const RESOURCES: [&str; 2] = ["mutatingwebhookconfigurations", "validatingwebhookconfigurations"];
+    pub const RESOURCES: [&str; 6] = [
+        "mutatingwebhookconfigurations",
+        "validatingwebhookconfigurations",
+        "validatingadmissionpolicies",
+        "validatingadmissionpolicybindings",
+        "mutatingadmissionpolicies",
+        "mutatingadmissionpolicybindings",
+    ];
 
     /// The group of those resources.
     pub const GROUP: &str = "admissionregistration.k8s.io";
 
     /// Reads the objects of each of [`Self::RESOURCES`], in that order.
-    pub fn read(objects: [Vec<Value>; 2]) -> Self {
-        let [mutating, validating] = objects;
-        Self { mutating: hooks(mutating), validating: hooks(validating) }
+    pub fn read(objects: [Vec<Value>; 6]) -> Self {
+        let [mutating, validating, policies @ ..] = objects;
+        Self { mutating: hooks(mutating), validating: hooks(validating), policies: Policies::read(policies) }
     }
 
     /// Whether there is nothing.
     pub fn is_empty(&self) -> bool {
-        self.mutating.is_empty() && self.validating.is_empty()
+        self.mutating.is_empty() && self.validating.is_empty() && self.policies.is_empty()
     }
 
     /// One of the resources, by its name.

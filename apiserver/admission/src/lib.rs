@@ -13,6 +13,7 @@ mod memory;
 mod namespace_lifecycle;
 mod node_restriction;
 mod pods;
+pub mod policy;
 mod priority;
 mod quota;
 pub mod recount;
@@ -78,6 +79,14 @@ impl Operation {
     }
 }
 
+/// A built-in kind by its name.
+pub fn built_in(kind: &GroupVersionKind) -> Option<Arc<ResourceDef>> {
+    let is = |def: &&Arc<ResourceDef>| {
+        def.group == kind.group && def.kind == kind.kind && def.version(&kind.version).is_some()
+    };
+    kplane_kinds::table::builtin().iter().find(is).cloned()
+}
+
 /// Reads the objects of the control plane that the request is for, as fresh as a client's own reads.
 #[async_trait]
 pub trait Reader: Send + Sync {
@@ -105,9 +114,16 @@ pub trait Reader: Send + Sync {
 
     /// What the control plane's own objects say of admission, as new as the request.
     async fn configuration(&self) -> Result<Arc<Configuration>, Status> {
-        let [mutating, validating] = Configuration::RESOURCES.map(Configuration::resource);
-        let objects = [self.list(&mutating, "").await?, self.list(&validating, "").await?];
+        let mut objects: [Vec<Value>; Configuration::RESOURCES.len()] = Default::default();
+        for (listed, name) in objects.iter_mut().zip(Configuration::RESOURCES) {
+            *listed = self.list(&Configuration::resource(name), "").await?;
+        }
         Ok(Arc::new(Configuration::read(objects)))
+    }
+
+    /// A kind of the control plane by its name, if there is one. Without definitions behind it the built-in ones are known.
+    async fn find_kind(&self, kind: &GroupVersionKind) -> Result<Option<Arc<ResourceDef>>, Status> {
+        Ok(built_in(kind))
     }
 
     /// An object of a kind in another of its versions.

@@ -28,6 +28,7 @@ use serde_json::Value;
 use crate::schema::Schema;
 use crate::time::Time;
 pub use apply::apply;
+pub use merge::merge_into;
 pub use set::Set;
 pub use update::track_update;
 

@@ -42,8 +42,10 @@ impl Configurations {
             return Ok(known);
         }
         // Read after the mark: what is newer than the mark is found out by the next request.
-        let [mutating, validating] = &keys;
-        let objects = [list(registry, vcp, mutating).await?, list(registry, vcp, validating).await?];
+        let mut objects: [Vec<Value>; Configuration::RESOURCES.len()] = Default::default();
+        for (listed, key) in objects.iter_mut().zip(&keys) {
+            *listed = list(registry, vcp, key).await?;
+        }
         let read = Configuration::read(objects);
         let found = if read.is_empty() { self.empty.clone() } else { Arc::new(read) };
         if let Some(mark) = mark {

@@ -40,11 +40,13 @@ impl std::fmt::Debug for Hook {
 
 /// Which writes are seen.
 #[derive(Clone, Debug)]
-pub(super) struct Rule {
+pub(crate) struct Rule {
     pub operations: Vec<String>,
     pub groups: Vec<String>,
     pub versions: Vec<String>,
     pub resources: Vec<String>,
+    /// Of policies: the objects' names; empty for all.
+    pub names: Vec<String>,
     pub scope: String,
 }
 
@@ -88,12 +90,13 @@ impl Hook {
 }
 
 impl Rule {
-    fn read(rule: &Value) -> Self {
+    pub(crate) fn read(rule: &Value) -> Self {
         Self {
             operations: texts(rule, "operations"),
             groups: texts(rule, "apiGroups"),
             versions: texts(rule, "apiVersions"),
             resources: texts(rule, "resources"),
+            names: texts(rule, "resourceNames"),
             scope: rule.get("scope").and_then(Value::as_str).unwrap_or("*").to_owned(),
         }
     }

@@ -25,7 +25,7 @@ pub(super) fn is_exempt(attributes: &Attributes<'_>) -> bool {
 
 /// As what a webhook sees a write: in the version that one of its rules names.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Seen {
+pub(crate) struct Seen {
     pub version: String,
 }
 
@@ -67,7 +67,7 @@ pub(super) async fn matches(
     if matches!(by_labels, Ok(false)) {
         return Ok(Matched::No);
     }
-    let Some(seen) = by_rules(hook, attributes) else { return Ok(Matched::No) };
+    let Some(seen) = by_rules(&hook.rules, hook.equivalent, attributes) else { return Ok(Matched::No) };
     // What cannot be told matters only to those whose rules match.
     in_namespace?;
     by_labels?;
@@ -105,7 +105,8 @@ pub(super) async fn matches(
     }
 }
 
-async fn ask(attributes: &Attributes<'_>, question: &Question) -> Result<Decision, Status> {
+/// What the authorizer says to an expression's question.
+pub(crate) async fn ask(attributes: &Attributes<'_>, question: &Question) -> Result<Decision, Status> {
     let account = question.service_account.as_ref();
     let user = match account {
         Some((namespace, name)) => format!("system:serviceaccount:{namespace}:{name}"),
@@ -134,7 +135,7 @@ async fn ask(attributes: &Attributes<'_>, question: &Question) -> Result<Decisio
 }
 
 /// An object in the version that a webhook sees.
-pub(super) async fn converted(
+pub(crate) async fn converted(
     attributes: &Attributes<'_>,
     object: Option<&Value>,
     seen: &Seen,
@@ -151,7 +152,7 @@ pub(super) async fn converted(
 }
 
 /// The namespace whose labels count; `None` for what is in none.
-async fn namespace_labels(
+pub(crate) async fn namespace_labels(
     attributes: &Attributes<'_>,
     object: Option<&Value>,
 ) -> Result<Option<Value>, Status> {
@@ -172,12 +173,12 @@ async fn namespace_labels(
 }
 
 /// The version that the rules match a write in: its own if they match that, else another that is the same.
-fn by_rules(hook: &Hook, attributes: &Attributes<'_>) -> Option<Seen> {
-    let matching = |version: &str| hook.rules.iter().any(|rule| rule.matches(attributes, version));
+pub(crate) fn by_rules(rules: &[Rule], equivalent: bool, attributes: &Attributes<'_>) -> Option<Seen> {
+    let matching = |version: &str| rules.iter().any(|rule| rule.matches(attributes, version));
     if matching(attributes.version) {
         return Some(Seen { version: attributes.version.to_owned() });
     }
-    if !hook.equivalent {
+    if !equivalent {
         return None;
     }
     let others = attributes.def.versions.iter().filter(|v| v.served && &*v.name != attributes.version);
@@ -194,6 +195,7 @@ impl Rule {
             && any(&self.operations, attributes.operation.as_str())
             && any(&self.groups, &attributes.def.group)
             && any(&self.versions, version)
+            && (self.names.is_empty() || self.names.iter().any(|name| name == attributes.name))
             && self.resources.iter().any(|pattern| {
                 let (resource, subresource) = pattern.split_once('/').unwrap_or((pattern, ""));
                 let is = |pattern: &str, given: &str| pattern == "*" || pattern == given;

@@ -9,10 +9,10 @@
 
 mod call;
 mod client;
-mod hook;
-mod matching;
-mod mutating;
-mod review;
+pub(crate) mod hook;
+pub(crate) mod matching;
+pub(crate) mod mutating;
+pub(crate) mod review;
 mod validating;
 
 pub use call::Observation;

@@ -160,7 +160,7 @@ async fn change(
 }
 
 /// Gives a patched object the form that a decoder would: without fields nobody knows, and with defaults.
-fn settle(attributes: &Attributes<'_>, object: &mut Value, version: &str) -> Result<(), String> {
+pub(crate) fn settle(attributes: &Attributes<'_>, object: &mut Value, version: &str) -> Result<(), String> {
     let def = attributes.def;
     if let Some(own) = attributes.own_schema() {
         kplane_schema::check(own, object, false).map_err(|e| e.to_string())?;

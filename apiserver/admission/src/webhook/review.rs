@@ -11,7 +11,7 @@ use crate::{Attributes, Operation};
 const GROUP: &str = "admission.k8s.io";
 
 /// An `AdmissionRequest` without its objects, of a write as it is seen in a version.
-pub(super) fn request(attributes: &Attributes<'_>, uid: &str, version: &str) -> Value {
+pub(crate) fn request(attributes: &Attributes<'_>, uid: &str, version: &str) -> Value {
     let def = attributes.def;
     let kind = |version: &str| match attributes.own_kind() {
         Some(kind) => json!({"group": &*kind.group, "version": &*kind.version, "kind": &*kind.kind}),

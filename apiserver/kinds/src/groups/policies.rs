@@ -2,7 +2,7 @@
 
 use kplane_machinery::field::{ErrorList, FieldError};
 use kplane_machinery::object::{at, str_at};
-use kplane_rules::admission::Scope;
+use kplane_rules::admission::{Compiler, Scope, Wanted};
 use serde_json::Value;
 
 use super::admission::{default_rules, match_conditions, rule};
@@ -71,34 +71,26 @@ impl Policies {
         }
         let scope = Scope { params: kind.there(), authorizer: true };
         match_conditions(&spec.f("matchConditions"), scope, &mut errors);
-        for variable in spec.f("variables").items() {
-            for field in ["name", "expression"] {
-                if variable.f(field).str().trim().is_empty() {
-                    variable.f(field).required(
-                        &mut errors,
-                        if field == "name" { "name is not specified" } else { "expression is not specified" },
-                    );
-                }
-            }
-        }
+        let mut compiler = if self.mutating { Compiler::mutating(scope) } else { Compiler::new(scope) };
+        variables(&spec, &mut compiler, &mut errors);
         if self.mutating {
-            self.mutations(&spec, &mut errors);
+            self.mutations(&spec, &compiler, &mut errors);
         } else {
-            validations(&spec, &mut errors);
+            validations(&spec, &compiler, &mut errors);
         }
         errors
     }
 
-    fn mutations(&self, spec: &At<'_>, errors: &mut ErrorList) {
+    fn mutations(&self, spec: &At<'_>, compiler: &Compiler, errors: &mut ErrorList) {
         let mutations = spec.f("mutations");
         if mutations.len() == 0 {
             mutations.required(errors, "mutations must contain at least one item");
         }
         for mutation in mutations.items() {
             let kind = mutation.f("patchType");
-            let field = match kind.str() {
-                "ApplyConfiguration" => "applyConfiguration",
-                "JSONPatch" => "jsonPatch",
+            let (field, wanted) = match kind.str() {
+                "ApplyConfiguration" => ("applyConfiguration", Wanted::Object),
+                "JSONPatch" => ("jsonPatch", Wanted::Patch),
                 "" => {
                     kind.required(errors, "");
                     continue;
@@ -113,13 +105,50 @@ impl Policies {
                 body.required(errors, &format!("must be specified when patchType is {}", kind.str()));
             } else if body.f("expression").str().trim().is_empty() {
                 body.f("expression").required(errors, "expression is not specified");
+            } else {
+                let source = body.f("expression");
+                blame(&source, compiler.check(source.str().trim(), wanted), errors);
             }
         }
         spec.f("reinvocationPolicy").required_one_of(errors, &["IfNeeded", "Never"]);
     }
 }
 
-fn validations(spec: &At<'_>, errors: &mut ErrorList) {
+/// What is wrong with an expression, said where it stands.
+fn blame(at: &At<'_>, found: Result<(), String>, errors: &mut ErrorList) {
+    if let Err(told) = found {
+        errors.push(FieldError::invalid_str(&at.path, at.str().trim(), told));
+    }
+}
+
+fn is_identifier(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+/// Variables see those before them.
+fn variables(spec: &At<'_>, compiler: &mut Compiler, errors: &mut ErrorList) {
+    let mut names = std::collections::HashSet::new();
+    for variable in spec.f("variables").items() {
+        let (name, expression) = (variable.f("name"), variable.f("expression"));
+        if name.str().trim().is_empty() {
+            name.required(errors, "name is not specified");
+        } else if !is_identifier(name.str()) {
+            name.invalid(errors, "name is not a valid CEL identifier");
+        } else if !names.insert(name.str()) {
+            name.duplicate(errors);
+        }
+        let source = expression.str().trim();
+        if source.is_empty() {
+            expression.required(errors, "expression is not specified");
+        } else {
+            blame(&expression, compiler.check(source, Wanted::Anything), errors);
+            compiler.variable(name.str(), source);
+        }
+    }
+}
+
+fn validations(spec: &At<'_>, compiler: &Compiler, errors: &mut ErrorList) {
     let (validations, audits) = (spec.f("validations"), spec.f("auditAnnotations"));
     if validations.len() == 0 && audits.len() == 0 {
         let says = "validations or auditAnnotations must contain at least one item";
@@ -131,6 +160,16 @@ fn validations(spec: &At<'_>, errors: &mut ErrorList) {
         let expression = validation.f("expression");
         if expression.str().trim().is_empty() {
             expression.required(errors, "expression is not specified");
+        } else {
+            blame(&expression, compiler.check(expression.str().trim(), Wanted::Bool), errors);
+        }
+        let own = validation.f("messageExpression");
+        if own.there() && !own.str().is_empty() {
+            if own.str().trim().is_empty() {
+                own.invalid(errors, "must be non-empty if specified");
+            } else {
+                blame(&own, compiler.check_message(own.str().trim()), errors);
+            }
         }
         let (message, reason) = (validation.f("message"), validation.f("reason"));
         if message.there() && message.str().trim().is_empty() && !message.str().is_empty() {
@@ -152,6 +191,8 @@ fn validations(spec: &At<'_>, errors: &mut ErrorList) {
         }
         if value.str().trim().is_empty() {
             value.required(errors, "valueExpression is not specified");
+        } else {
+            blame(&value, compiler.check(value.str().trim(), Wanted::TextOrNull), errors);
         }
     }
 }

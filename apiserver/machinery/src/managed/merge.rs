@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::set::{Element, FieldPath, path_text};
 use super::typed::{Shape, TypeRef, list_element};
+use crate::schema::Schema;
 
 /// Merges `config` into `live`.
 pub(super) fn merge(live: Option<&Value>, config: Option<&Value>, t: TypeRef<'_>) -> Option<Value> {
@@ -35,6 +36,52 @@ pub(super) fn merge(live: Option<&Value>, config: Option<&Value>, t: TypeRef<'_>
         }
         (Shape::Keyed(_) | Shape::Set, Value::Array(_), Value::Null) => Some(live.clone()),
         _ => Some(config.clone()),
+    }
+}
+
+/// Merges an apply configuration into an object without regard to who set what, as policies do. What would be replaced
+/// as a whole without being named whole, a list or map that is atomic, must not be touched.
+pub fn merge_into(object: &Value, config: &Value, schema: &Schema) -> Result<Value, String> {
+    let t = TypeRef::of_object(schema);
+    let mut config = config.clone();
+    for field in ["apiVersion", "kind"] {
+        if let (Some(own), Some(fields)) = (object.get(field), config.as_object_mut()) {
+            fields.insert(field.to_owned(), own.clone());
+        }
+    }
+    let mut errors = check(&config, t);
+    if errors.is_empty() {
+        let mut atomic = Vec::new();
+        find_atomic(&config, t, &mut Vec::new(), &mut atomic);
+        if !atomic.is_empty() {
+            errors.push(format!("may not mutate atomic arrays, maps or structs: {}", atomic.join(", ")));
+        }
+    }
+    if let Some(told) = errors.first() {
+        return Err(told.clone());
+    }
+    merge(Some(object), Some(&config), t).ok_or_else(|| "nothing is left of the object".to_owned())
+}
+
+fn find_atomic(value: &Value, t: TypeRef<'_>, path: &mut FieldPath, found: &mut Vec<String>) {
+    let shape = t.shape(value);
+    match (value, &shape) {
+        (Value::Object(map), Shape::Map) => {
+            for (name, child) in map {
+                path.push(Element::Field(name.clone()));
+                find_atomic(child, t.field(name).0, path, found);
+                path.pop();
+            }
+        }
+        (Value::Array(list), Shape::Keyed(_) | Shape::Set) => {
+            for (at, child) in list.iter().enumerate() {
+                path.push(list_element(&shape, t.items(), child).unwrap_or(Element::Index(at as i64)));
+                find_atomic(child, t.items(), path, found);
+                path.pop();
+            }
+        }
+        (Value::Object(_) | Value::Array(_), _) => found.push(path_text(path)),
+        _ => {}
     }
 }
 

@@ -86,6 +86,22 @@ impl Compiler {
         Expression { source: source.to_owned(), program: self.program(source, wanted) }
     }
 
+    /// Compiles the expression of a message, which cannot ask the authorizer.
+    pub fn message(&self, source: &str) -> Expression {
+        Expression { source: source.to_owned(), program: self.message_program(source) }
+    }
+
+    /// What is wrong with the expression of a message.
+    pub fn check_message(&self, source: &str) -> Result<(), String> {
+        self.message_program(source).map(drop)
+    }
+
+    fn message_program(&self, source: &str) -> Result<Program, String> {
+        let environment =
+            self.environment.clone().without("authorizer").without("authorizer.requestResource");
+        program(source, Wanted::Text, &environment)
+    }
+
     /// Compiles a variable, which what is compiled later may name.
     pub fn variable(&mut self, name: &str, source: &str) -> Expression {
         let program = self.program(source, Wanted::Anything);
@@ -96,28 +112,30 @@ impl Compiler {
     }
 
     fn program(&self, source: &str, wanted: Wanted) -> Result<Program, String> {
-        let program = Program::compile(source, &self.environment)
-            .map_err(|told| format!("compilation failed: {told}"))?;
-        let wanted: Vec<Type> = match wanted {
-            Wanted::Bool => vec![Type::Bool],
-            Wanted::Text => vec![Type::String],
-            Wanted::TextOrNull => vec![Type::String, Type::Null],
-            Wanted::Object => {
-                self.environment.constructible("Object").map(Type::Object).into_iter().collect()
-            }
-            Wanted::Patch => {
-                let one = self.environment.constructible("JSONPatch").map(Type::Object);
-                one.map(Type::list).into_iter().collect()
-            }
-            Wanted::Anything => return Ok(program),
-        };
-        if wanted.iter().any(|of| of.same(&program.result)) {
-            return Ok(program);
-        }
-        let shown: Vec<String> = wanted.iter().map(Type::written).collect();
-        Err(match shown.as_slice() {
-            [one] => format!("must evaluate to {one}"),
-            many => format!("must evaluate to one of [{}]", many.join(" ")),
-        })
+        program(source, wanted, &self.environment)
     }
+}
+
+fn program(source: &str, wanted: Wanted, environment: &Environment) -> Result<Program, String> {
+    let program =
+        Program::compile(source, environment).map_err(|told| format!("compilation failed: {told}"))?;
+    let wanted: Vec<Type> = match wanted {
+        Wanted::Bool => vec![Type::Bool],
+        Wanted::Text => vec![Type::String],
+        Wanted::TextOrNull => vec![Type::String, Type::Null],
+        Wanted::Object => environment.constructible("Object").map(Type::Object).into_iter().collect(),
+        Wanted::Patch => {
+            let one = environment.constructible("JSONPatch").map(Type::Object);
+            one.map(Type::list).into_iter().collect()
+        }
+        Wanted::Anything => return Ok(program),
+    };
+    if wanted.iter().any(|of| of.same(&program.result)) {
+        return Ok(program);
+    }
+    let shown: Vec<String> = wanted.iter().map(Type::written).collect();
+    Err(match shown.as_slice() {
+        [one] => format!("must evaluate to {one}"),
+        many => format!("must evaluate to one of [{}]", many.join(" ")),
+    })
 }

@@ -46,6 +46,12 @@ impl Environment {
         self
     }
 
+    /// Without one.
+    pub(crate) fn without(mut self, name: &str) -> Self {
+        self.variables.remove(name);
+        self
+    }
+
     /// The type of a variable, or of a type that is named.
     pub(crate) fn identifier(&self, name: &str) -> Option<Type> {
         if let Some(found) = self.variables.get(name) {

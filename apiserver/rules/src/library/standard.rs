@@ -25,6 +25,11 @@ pub(super) fn declare(d: &mut Registry) {
     d.add("_?_:_", "conditional: (bool, A, A) -> A", |_, _| no_overload());
     d.add("@not_strictly_false", "not_strictly_false: (bool) -> bool", |_, _| no_overload());
     d.add("_?._", "select_optional_field: (dyn, string) -> optional(dyn)", |_, _| no_overload());
+    d.add(
+        "cel.@mapInsert",
+        "@mapInsert_map_key_value: (map(K, V), K, V) -> map(K, V); @mapInsert_map_map: (map(K, V), map(K, V)) -> map(K, V)",
+        |_, _| no_overload(),
+    );
     d.add("!_", "logical_not: (bool) -> bool", |_, args| match args {
         [Value::Bool(value)] => Ok(Value::Bool(!value)),
         _ => no_overload(),

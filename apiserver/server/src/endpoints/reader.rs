@@ -10,7 +10,7 @@ use kplane_admission::{AccessCheck, Configuration, Reader};
 use kplane_auth::UserInfo;
 use kplane_auth::authz::Attributes;
 use kplane_kinds::ResourceDef;
-use kplane_machinery::{GroupResource, Status, object};
+use kplane_machinery::{GroupResource, GroupVersionKind, Status, object};
 use kplane_registry::{Effects, Encoded, ListRequest, ObjectKey, ResourceKey, Vcp, WriteError};
 use serde_json::Value;
 
@@ -121,6 +121,17 @@ impl Reader for VcpReader<'_> {
             Some(kept) => kept.admission.get_or_try_init(find).await.cloned(),
             None => find().await,
         }
+    }
+
+    async fn find_kind(&self, kind: &GroupVersionKind) -> Result<Option<Arc<ResourceDef>>, Status> {
+        if let Some(def) = kplane_admission::built_in(kind) {
+            return Ok(Some(def));
+        }
+        let custom = self.app.definitions.all(&self.app.registry, self.vcp).await?;
+        let is = |def: &Arc<ResourceDef>| {
+            def.group == kind.group && def.kind == kind.kind && def.version(&kind.version).is_some()
+        };
+        Ok(custom.into_iter().find(is))
     }
 
     async fn convert(&self, def: &ResourceDef, object: Value, from: &str, to: &str) -> Result<Value, Status> {
