@@ -3,7 +3,7 @@
 use kplane_rules::Budget;
 use kplane_rules::admission::{
     Answers, Expression, Failure, Inputs, MatchConditions, POLICY_BUDGET, Scope, Verdict, Wanted,
-    check_expression,
+    check_expression, type_check,
 };
 use serde_json::{Value, json};
 
@@ -69,4 +69,33 @@ fn costs_are_bounded() {
     let mut run = || with(&json!({"l": list}), |inputs| expression.evaluate(inputs, &mut budget));
     assert!(matches!(run(), Ok(Value::Bool(true))));
     assert!(matches!(run(), Err(Failure::OutOfBudget)));
+}
+
+#[test]
+fn policies_are_checked_against_the_types_they_are_about() {
+    use kplane_machinery::GroupVersionKind;
+    let kind = GroupVersionKind::new("apps", "v1", "Deployment");
+    let schema = kplane_schema::builtin().for_gvk(&kind).unwrap();
+    let spec = json!({
+        "variables": [{"name": "spec", "expression": "object.spec"}],
+        "validations": [
+            {"expression": "variables.spec.replicas > 1 && object.metadata.labels.all(k, k != '')",
+                "messageExpression": "'got ' + object.spec.replicas"},
+            {"expression": "object.foo == 'x'"},
+            {"expression": "object.spec.template.spec.containers.all(c, c.image.startsWith('a'))"},
+        ],
+    });
+    assert_eq!(
+        type_check(&spec, &[(kind, &schema)], None),
+        [
+            (
+                "spec.validations[0].messageExpression".to_owned(),
+                "apps/v1, Kind=Deployment: ERROR: <input>:1:8: found no matching overload for '_+_' applied to '(string, int)'\n | 'got ' + object.spec.replicas\n | .......^\n".to_owned()
+            ),
+            (
+                "spec.validations[1].expression".to_owned(),
+                "apps/v1, Kind=Deployment: ERROR: <input>:1:7: undefined field 'foo'\n | object.foo == 'x'\n | ......^\n".to_owned()
+            ),
+        ]
+    );
 }

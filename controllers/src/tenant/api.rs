@@ -54,6 +54,7 @@ kinds! {
     SIGNING_REQUESTS = "certificates.k8s.io/v1" "certificatesigningrequests" "CertificateSigningRequest";
     STORAGE_CLASSES = "storage.k8s.io/v1" "storageclasses" "StorageClass";
     AUTOSCALERS = "autoscaling/v2" "horizontalpodautoscalers" "HorizontalPodAutoscaler";
+    VALIDATING_POLICIES = "admissionregistration.k8s.io/v1" "validatingadmissionpolicies" "ValidatingAdmissionPolicy";
     LEASES = "coordination.k8s.io/v1" "leases" "Lease";
 }
 

@@ -6,7 +6,7 @@
 //!     (metadata of every materialised object of every VCP)            ├─▶ service accounts: default, root CA
 //!                                                                     ├─▶ garbage: the graph of owners
 //!                                                                     └─▶ tasks: workloads, services, storage,
-//!                                                                         certificates, nodes
+//!                                                                         certificates, nodes, policies
 //! ```
 //!
 //! What every control plane starts with is inherited, not materialised, and needs none of this; so the memory here
@@ -22,6 +22,7 @@ mod garbage;
 mod namespaces;
 mod nodes;
 mod object;
+mod policies;
 mod queue;
 mod router;
 mod service_accounts;

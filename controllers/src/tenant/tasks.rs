@@ -15,7 +15,7 @@ use super::garbage::Garbage;
 use super::object::{Identity, Owner, Place, Seen};
 use super::queue::{Next, Queue, Worker};
 use super::value::{has_finalizer, label};
-use super::{certificates, nodes, services, storage, workloads};
+use super::{certificates, nodes, policies, services, storage, workloads};
 use crate::Error;
 use crate::runtime::raw::{self, Raw};
 
@@ -58,6 +58,8 @@ pub enum Task {
     Node,
     /// The pods of nodes that are gone.
     LostPods,
+    /// One ValidatingAdmissionPolicy.
+    Policy,
 }
 
 /// One piece of work.
@@ -192,6 +194,11 @@ impl Tasks {
             "networking.k8s.io" if api::ADDRESSES.holds(place) && change == Change::Deleted => {
                 self.if_held(place, "", Holds::ServiceCidrs, Task::ServiceCidrs);
             }
+            "admissionregistration.k8s.io"
+                if api::VALIDATING_POLICIES.holds(place) && change != Change::Deleted =>
+            {
+                self.add(&place.cluster, Task::Policy, "", &place.name);
+            }
             "certificates.k8s.io" if api::SIGNING_REQUESTS.holds(place) && change != Change::Deleted => {
                 self.add(&place.cluster, Task::SigningRequest, "", &place.name);
             }
@@ -322,6 +329,7 @@ impl Tasks {
             Task::BootstrapTokens => Box::pin(certificates::bootstrap::reconcile(&cx)).await,
             Task::Node => Box::pin(nodes::reconcile(&cx)).await,
             Task::LostPods => Box::pin(nodes::lost_pods(&cx)).await,
+            Task::Policy => Box::pin(policies::reconcile(&cx)).await,
         }
     }
 }

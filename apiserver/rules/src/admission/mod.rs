@@ -26,10 +26,12 @@ mod conditions;
 mod declared;
 mod expression;
 mod session;
+mod type_check;
 
 pub use conditions::{MatchConditions, Verdict};
 pub use expression::{Compiler, Expression, check_expression};
 pub use session::Session;
+pub use type_check::{MOST_KINDS, type_check};
 
 use std::collections::BTreeMap;
 

@@ -10,24 +10,22 @@ use crate::check::Type;
 
 /// The largest request there is.
 const REQUEST: u64 = 3 * 1024 * 1024;
-/// How deep types that contain themselves are followed.
-const DEPTH: usize = 12;
-
 /// The declaration of a schema's values, its object types named after where they are; `None` when expressions cannot
 /// see them.
 pub(crate) fn declare(schema: &Schema, whole_object: bool, name: &str) -> Option<Arc<Decl>> {
-    Build { every: false, depth: 0 }.schema(schema, whole_object, name).map(Arc::new)
+    Build { every: false, within: Vec::new() }.schema(schema, whole_object, name).map(Arc::new)
 }
 
 /// The same of a built-in kind, where metadata is seen whole and what has no declared form is seen as it is.
 pub(crate) fn named(schema: &Schema, name: &str) -> Arc<Decl> {
-    Arc::new(Build { every: true, depth: 0 }.schema(schema, false, name).unwrap_or_else(Decl::any))
+    Arc::new(Build { every: true, within: Vec::new() }.schema(schema, false, name).unwrap_or_else(Decl::any))
 }
 
 struct Build {
     /// Built-in types, whose schema says all.
     every: bool,
-    depth: usize,
+    /// The named types around, which may contain themselves.
+    within: Vec<Arc<str>>,
 }
 
 fn linked(link: &SchemaLink) -> &Schema {
@@ -40,9 +38,13 @@ fn scalar(of: Type, max: u64, min_size: u64) -> Decl {
 
 impl Build {
     fn schema(&mut self, schema: &Schema, whole_object: bool, name: &str) -> Option<Decl> {
-        self.depth += 1;
-        let out = if self.depth > DEPTH { Some(Decl::any()) } else { self.shape(schema, whole_object, name) };
-        self.depth -= 1;
+        let Some(own) = &schema.type_name else { return self.shape(schema, whole_object, name) };
+        if self.within.contains(own) {
+            return Some(Decl::any());
+        }
+        self.within.push(own.clone());
+        let out = self.shape(schema, whole_object, name);
+        self.within.pop();
         out
     }
 
