@@ -75,15 +75,16 @@ impl Client {
     /// If the kubeconfig does not work.
     pub fn new(kubeconfig: &Path) -> Self {
         let kubeconfig = Kubeconfig::read_from(kubeconfig).expect("a kubeconfig");
-        let inner = RUNTIME.block_on(async {
-            let options = KubeConfigOptions::default();
-            let mut config =
-                kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.expect("a configuration");
-            // A test wants to see the first answer.
-            config.default_retry = false;
-            kube::Client::try_from(config).expect("a client")
-        });
-        Self { inner, prefix: String::new() }
+        Self { inner: kube_client(kubeconfig, ""), prefix: String::new() }
+    }
+
+    /// The typed client of kube for a control plane, and what to run it on.
+    ///
+    /// # Panics
+    /// If the kubeconfig does not work.
+    pub fn typed(kubeconfig: &Path, vcp: &str) -> (kube::Client, &'static Runtime) {
+        let kubeconfig = Kubeconfig::read_from(kubeconfig).expect("a kubeconfig");
+        (kube_client(kubeconfig, &format!("/clusters/{vcp}/control-plane")), &RUNTIME)
     }
 
     /// The same in a control plane.
@@ -115,6 +116,41 @@ impl Client {
                 .await
                 .unwrap_or_else(|_| Err(format!("not within {PATIENCE:?}")))
         })
+    }
+
+    /// Sends bytes and returns bytes, for those who speak no JSON.
+    ///
+    /// # Panics
+    /// If there is no answer.
+    #[track_caller]
+    pub fn raw(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Raw {
+        let mut stream = self.open(method, path, headers, body);
+        let mut bytes = Vec::new();
+        while let Some(chunk) = stream.chunk() {
+            bytes.extend_from_slice(&chunk);
+        }
+        Raw { code: stream.code, content_type: stream.content_type.clone(), bytes }
+    }
+
+    /// Sends bytes and returns what is answered as it comes.
+    ///
+    /// # Panics
+    /// If there is no answer.
+    #[track_caller]
+    pub fn open(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Stream {
+        let mut request = self.request(method, path, headers, "");
+        *request.body_mut() = Body::from(body.to_vec());
+        let response =
+            RUNTIME.block_on(async { tokio::time::timeout(PATIENCE, self.inner.send(request)).await });
+        let response = response.expect("an answer in time").expect("an answer");
+        let header = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let content_type = header.unwrap_or_default().to_owned();
+        Stream {
+            code: response.status().as_u16(),
+            content_type,
+            body: response.into_body(),
+            rest: Vec::new(),
+        }
     }
 
     fn request(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> http::Request<Body> {
@@ -263,10 +299,75 @@ impl Client {
     }
 }
 
+/// What the server answered, as bytes.
+#[derive(Clone, Debug)]
+pub struct Raw {
+    /// The HTTP status.
+    pub code: u16,
+    /// Its Content-Type.
+    pub content_type: String,
+    /// The body.
+    pub bytes: Vec<u8>,
+}
+
+/// An answer that is still coming.
+pub struct Stream {
+    /// The HTTP status.
+    pub code: u16,
+    /// Its Content-Type.
+    pub content_type: String,
+    body: Body,
+    rest: Vec<u8>,
+}
+
+impl Stream {
+    /// What comes next; `None` at the end.
+    ///
+    /// # Panics
+    /// If nothing comes in time.
+    pub fn chunk(&mut self) -> Option<Vec<u8>> {
+        loop {
+            let frame = RUNTIME
+                .block_on(async { tokio::time::timeout(WATCH_PATIENCE, self.body.frame()).await })
+                .expect("something comes in time")?;
+            if let Ok(data) = frame.expect("no error of the connection").into_data() {
+                return Some(data.to_vec());
+            }
+        }
+    }
+
+    /// The next so many bytes.
+    ///
+    /// # Panics
+    /// If the stream ends before.
+    pub fn exactly(&mut self, count: usize) -> Vec<u8> {
+        while self.rest.len() < count {
+            let chunk = self.chunk().expect("the stream goes on");
+            self.rest.extend(chunk);
+        }
+        self.rest.drain(..count).collect()
+    }
+}
+
 /// A running watch; it ends when dropped.
 pub struct Watch {
     events: Receiver<Value>,
     task: tokio::task::JoinHandle<()>,
+}
+
+fn kube_client(kubeconfig: Kubeconfig, path: &str) -> kube::Client {
+    RUNTIME.block_on(async {
+        let options = KubeConfigOptions::default();
+        let mut config =
+            kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.expect("a configuration");
+        // A test wants to see the first answer.
+        config.default_retry = false;
+        if !path.is_empty() {
+            let url = format!("{}{path}", config.cluster_url.to_string().trim_end_matches('/'));
+            config.cluster_url = url.parse().expect("the address of the control plane");
+        }
+        kube::Client::try_from(config).expect("a client")
+    })
 }
 
 /// What a watch had to say within a time.

@@ -9,6 +9,9 @@ use http_body_util::{BodyExt, Full, StreamBody};
 use kplane_machinery::Status;
 use serde_json::Value;
 
+use crate::endpoints::negotiate::Media;
+use crate::endpoints::output;
+
 /// The body of every answer.
 pub type Body = UnsyncBoxBody<Bytes, std::convert::Infallible>;
 /// An answer.
@@ -60,10 +63,14 @@ pub fn to_json(value: &Value) -> Vec<u8> {
     out
 }
 
-/// The answer to a request that failed.
-pub fn failure(status: &Status) -> Answer {
+/// The answer to a request that failed, in the first form that the client accepts; in JSON when it accepts none.
+pub fn failure(status: &Status, media: Media) -> Answer {
     let code = StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = json(code, &status.to_value());
+    let value = status.to_value();
+    let mut response = match media {
+        Media::Json => json(code, &value),
+        media => output::write(media, code, &value).unwrap_or_else(|_| json(code, &value)),
+    };
     if let Some(seconds) = status.details.as_ref().map(|d| d.retry_after_seconds).filter(|s| *s > 0) {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }

@@ -86,6 +86,11 @@ pub fn accept(headers: &HeaderMap, offer: Offer, watch: bool) -> Result<Form, St
         .ok_or_else(|| not_acceptable(offer, watch))
 }
 
+/// What a failure is written as: the first that is acceptable, else JSON.
+pub fn of_failure(headers: &HeaderMap) -> Media {
+    accept(headers, Offer { protobuf: true, shapes: false }, false).map(|form| form.media).unwrap_or_default()
+}
+
 /// The weight of a range in thousandths.
 fn weight(range: &str) -> i32 {
     range

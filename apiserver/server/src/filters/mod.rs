@@ -33,6 +33,7 @@ use self::audit::Audited;
 use crate::app::App;
 use crate::body::{self, Answer};
 use crate::endpoints::cx::{Cx, Kept};
+use crate::endpoints::negotiate;
 use crate::listen::{Handler, Peer};
 use crate::query::Query;
 
@@ -52,6 +53,7 @@ impl Handler for App {
         let span = tracing::debug_span!("request", %method, path);
         let metrics = self.metrics.clone();
         let in_flight = metrics.begin();
+        let failures_as = negotiate::of_failure(request.headers());
         let accepts_gzip = crate::compress::accepts(request.headers());
         let audit_text = audit_id.to_str().unwrap_or("");
         let mut audited = Audited::new(audit_text, request.uri(), request.headers(), peer.address.ip());
@@ -61,12 +63,11 @@ impl Handler for App {
             AssertUnwindSafe(timed(self, request, peer, &mut audited)).catch_unwind().instrument(span).await;
         let mut answer = match result {
             Ok(Ok(answer)) => answer,
-            Ok(Err(status)) => body::failure(&status),
+            Ok(Err(status)) => body::failure(&status, failures_as),
             Err(_) => {
                 tracing::error!(%method, path, "a request caused a panic");
-                body::failure(&Status::internal(
-                    "this request caused the API server to panic; look in its log for details",
-                ))
+                let why = "this request caused the API server to panic; look in its log for details";
+                body::failure(&Status::internal(why), failures_as)
             }
         };
         if let Some(log) = log {
@@ -207,7 +208,8 @@ async fn chain(
         Target::All => crate::all_vcps::answer(cx.clone()).await,
         _ => crate::dispatch::answer(cx.clone(), &parts.method, incoming).await,
     };
-    let mut answer = result.unwrap_or_else(|status| body::failure(&status));
+    let mut answer =
+        result.unwrap_or_else(|status| body::failure(&status, negotiate::of_failure(&cx.headers)));
     add_warnings(&cx, &mut answer);
     Ok(answer)
 }
