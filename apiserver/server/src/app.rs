@@ -43,6 +43,8 @@ pub struct App {
     pub cluster_domain: Option<String>,
     /// The host and port clients reach the server at.
     pub advertised: String,
+    /// Cancelled when the server is to end soon: it serves on, and says that it is not ready.
+    pub draining: CancellationToken,
     /// Cancelled when the server is to end.
     pub shutdown: CancellationToken,
     /// Counters.

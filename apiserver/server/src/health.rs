@@ -50,7 +50,7 @@ pub async fn answer(cx: &Cx, segments: &[&str]) -> Result<Answer, Status> {
 async fn run(cx: &Cx, check: &str) -> Result<(), String> {
     match check {
         "etcd" => cx.app.registry.ready().await.map_err(|e| e.to_string()),
-        "shutdown" if cx.app.shutdown.is_cancelled() => Err("the server is ending".into()),
+        "shutdown" if cx.app.draining.is_cancelled() => Err("the server is ending".into()),
         _ => Ok(()),
     }
 }

@@ -38,14 +38,17 @@ pub struct Server {
     pub address: SocketAddr,
     /// The URL clients reach it at.
     pub url: String,
+    /// How long it serves on once it is to end.
+    shutdown_delay: Duration,
     /// What its clients trust, in PEM.
     pub ca_pem: String,
     /// The kubeconfig of root's administrator.
     pub admin_kubeconfig: PathBuf,
 }
 
-/// Opens the store, makes what is missing, and listens. Nothing is served before [`Server::serve`].
-pub async fn start(options: Options, shutdown: CancellationToken) -> anyhow::Result<Server> {
+/// Opens the store, makes what is missing, and listens. Nothing is served before [`Server::serve`]. It ends when
+/// `draining` is cancelled and `--shutdown-delay-duration` has passed.
+pub async fn start(options: Options, draining: CancellationToken) -> anyhow::Result<Server> {
     let dir = &options.data_dir;
     create_private_dir(dir).with_context(|| format!("cannot make the data folder {}", dir.display()))?;
     let at = SocketAddr::new(options.bind_address, options.secure_port);
@@ -143,14 +146,16 @@ pub async fn start(options: Options, shutdown: CancellationToken) -> anyhow::Res
         root_name: options.root_control_plane_name.clone(),
         cluster_domain: options.cluster_domain.clone(),
         advertised,
-        shutdown,
+        draining,
+        shutdown: CancellationToken::new(),
         metrics: Arc::default(),
         protobuf: crate::protobuf::AVAILABLE,
         delete_options,
         base,
         kinds,
     });
-    Ok(Server { app, listener, tls, store, pki, address, url, ca_pem, admin_kubeconfig })
+    let shutdown_delay = options.shutdown_delay_duration;
+    Ok(Server { app, listener, tls, store, pki, address, url, shutdown_delay, ca_pem, admin_kubeconfig })
 }
 
 impl Server {
@@ -159,6 +164,7 @@ impl Server {
         tracing::info!(url = self.url, "serving");
         let shutdown = self.app.shutdown.clone();
         let loops = [
+            tokio::spawn(end(self.app.clone(), self.shutdown_delay)),
             tokio::spawn(custom::controller::run(self.app.clone())),
             tokio::spawn(tenancy::controller::run(self.app.clone())),
             tokio::spawn(crate::quota::run(self.app.clone())),
@@ -192,6 +198,13 @@ impl Server {
             Box::pin(async move { app.registry.ready().await.map_err(|e| e.to_string()) })
         }
     }
+}
+
+/// Ends the server some time after it was told to: until then it says that it is not ready and serves what still comes.
+async fn end(app: Arc<App>, delay: Duration) {
+    app.draining.cancelled().await;
+    tokio::time::sleep(delay).await;
+    app.shutdown.cancel();
 }
 
 async fn open_store(options: &Options) -> anyhow::Result<SharedStore> {

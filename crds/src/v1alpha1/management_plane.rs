@@ -240,10 +240,13 @@ pub struct BackupSpec {
 }
 
 /// How clients outside the cluster reach the API server.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[x_kube(validation = Rule::new("!(has(self.type) && self.type in ['Ingress', 'Gateway']) || has(self.host)").message("host is needed for type Ingress and Gateway"))]
+#[x_kube(validation = Rule::new("!(has(self.type) && self.type == 'Gateway') || has(self.gateway)").message("gateway is needed for type Gateway"))]
 #[serde(rename_all = "camelCase")]
 pub struct ExposureSpec {
-    /// By what the API server is exposed. Ingress and Gateway are not supported yet.
+    /// By what the API server is exposed. TLS passes through an Ingress and a Gateway: their controllers must be able
+    /// to let it.
     #[serde(default, rename = "type")]
     pub type_: ExposureType,
 
@@ -261,12 +264,57 @@ pub struct ExposureSpec {
     #[schemars(range(min = 1, max = 65535))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<i32>,
+
+    /// The Ingress, for type Ingress.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ingress: Option<IngressExposure>,
+
+    /// The Gateway, for type Gateway: its listener must be one of protocol TLS and mode Passthrough.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<GatewayExposure>,
 }
 
 impl Default for ExposureSpec {
     fn default() -> Self {
-        Self { type_: ExposureType::ClusterIP, node_port: None, host: None, port: None }
+        Self {
+            type_: ExposureType::ClusterIP,
+            node_port: None,
+            host: None,
+            port: None,
+            ingress: None,
+            gateway: None,
+        }
     }
+}
+
+/// The Ingress that leads to the API server.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct IngressExposure {
+    /// The IngressClass; the cluster's default when empty.
+    #[schemars(length(max = 253))]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub class_name: String,
+    /// Annotations for its controller, beside those by which the usual ones pass TLS through.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// The Gateway that a TLSRoute attaches the API server to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GatewayExposure {
+    /// The name of the Gateway.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// The namespace of the Gateway; that of the management plane when empty.
+    #[schemars(length(max = 63))]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub namespace: String,
+    /// The listener; any that fits when empty.
+    #[schemars(length(max = 253))]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub section_name: String,
 }
 
 /// By what the API server is exposed.

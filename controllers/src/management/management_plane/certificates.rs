@@ -27,10 +27,15 @@ pub struct Pair {
     pub expires: jiff::Timestamp,
 }
 
-/// Makes an authority.
-pub fn authority(now: jiff::Timestamp) -> Result<Pair, Error> {
+/// The name of the authority of the API server.
+pub const PLANE_AUTHORITY: &str = "kplane-ca";
+/// The name of the authority of etcd.
+pub const ETCD_AUTHORITY: &str = "kplane-etcd-ca";
+
+/// Makes an authority of this name.
+pub fn authority(name: &str, now: jiff::Timestamp) -> Result<Pair, Error> {
     let key = KeyPair::generate()?;
-    let (params, expires) = authority_params(now)?;
+    let (params, expires) = authority_params(name, now)?;
     Ok(Pair { certificate: params.self_signed(&key)?.pem(), key: key.serialize_pem(), expires })
 }
 
@@ -43,7 +48,25 @@ pub fn serving(
 ) -> Result<Pair, Error> {
     let mut params = CertificateParams::new(names)?;
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-    sign(authority_key, params, "kplane-apiserver", None, lifetime, now)
+    sign(PLANE_AUTHORITY, authority_key, params, "kplane-apiserver", None, lifetime, now)
+}
+
+/// Makes a certificate of etcd for these names: of a member, which serves and is a client of the others, or of a
+/// client.
+pub fn etcd(
+    authority_key: &str,
+    names: Vec<String>,
+    serves: bool,
+    lifetime: Duration,
+    now: jiff::Timestamp,
+) -> Result<Pair, Error> {
+    let mut params = CertificateParams::new(names)?;
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    if serves {
+        params.extended_key_usages.push(ExtendedKeyUsagePurpose::ServerAuth);
+    }
+    let name = if serves { "kplane-etcd" } else { "kplane-apiserver" };
+    sign(ETCD_AUTHORITY, authority_key, params, name, None, lifetime, now)
 }
 
 /// Makes a client certificate for root. The URI says so: without it the API server takes it for nobody's.
@@ -57,10 +80,11 @@ pub fn client(
     let mut params = CertificateParams::new(Vec::<String>::new())?;
     params.subject_alt_names = vec![SanType::URI("kplane://root".try_into()?)];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-    sign(authority_key, params, user, Some(group), lifetime, now)
+    sign(PLANE_AUTHORITY, authority_key, params, user, Some(group), lifetime, now)
 }
 
 fn sign(
+    authority: &str,
     authority_key: &str,
     mut params: CertificateParams,
     common_name: &str,
@@ -78,15 +102,18 @@ fn sign(
     params.use_authority_key_identifier_extension = true;
     let expires = limit(&mut params, lifetime, now)?;
     let key = KeyPair::generate()?;
-    let (authority, _) = authority_params(now)?;
+    let (authority, _) = authority_params(authority, now)?;
     let issuer = Issuer::new(authority, KeyPair::from_pem(authority_key)?);
     Ok(Pair { certificate: params.signed_by(&key, &issuer)?.pem(), key: key.serialize_pem(), expires })
 }
 
-fn authority_params(now: jiff::Timestamp) -> Result<(CertificateParams, jiff::Timestamp), Error> {
+fn authority_params(
+    common_name: &str,
+    now: jiff::Timestamp,
+) -> Result<(CertificateParams, jiff::Timestamp), Error> {
     let mut params = CertificateParams::new(Vec::<String>::new())?;
     let mut name = DistinguishedName::new();
-    name.push(DnType::CommonName, "kplane-ca");
+    name.push(DnType::CommonName, common_name);
     params.distinguished_name = name;
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages =
@@ -126,7 +153,7 @@ mod tests {
     #[test]
     fn certificates_are_signed_by_the_authority_that_was_kept() {
         let now = jiff::Timestamp::from_second(1_800_000_000).unwrap();
-        let authority = authority(now).unwrap();
+        let authority = authority(PLANE_AUTHORITY, now).unwrap();
         let names = vec!["kplane-apiserver".to_owned(), "127.0.0.1".to_owned()];
         let pair = serving(&authority.key, names, Duration::from_secs(3600), now).unwrap();
         assert!(pair.certificate.starts_with("-----BEGIN CERTIFICATE-----"));

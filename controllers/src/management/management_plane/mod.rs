@@ -6,7 +6,10 @@
 mod apply;
 mod build;
 mod certificates;
+mod delete;
+mod issue;
 mod status;
+mod trouble;
 mod validate;
 
 use std::sync::Arc;
@@ -62,10 +65,18 @@ fn health_changes(embedded: Option<&EmbeddedPlane>) -> BoxStream<'static, ()> {
 }
 
 async fn reconcile(plane: Arc<ManagementPlane>, context: Arc<Context>) -> Result<Action, Error> {
-    if plane.metadata.deletion_timestamp.is_some() {
-        return Ok(Action::await_change());
-    }
     let now = jiff::Timestamp::now();
+    if plane.metadata.deletion_timestamp.is_some() {
+        let Some(message) = delete::release(&context.client, &plane).await? else {
+            return Ok(Action::await_change());
+        };
+        let new = status::refused(&plane, &message, now);
+        let api: Api<ManagementPlane> = Api::all(context.client.clone());
+        crate::runtime::status::write(&api, plane.as_ref(), plane.status.as_ref(), &new).await?;
+        status::announce(&plane, &new, &context).await;
+        return Ok(Action::requeue(LOOK_AGAIN));
+    }
+    delete::hold(&context.client, &plane).await?;
     let (observed, error) = match validate::validate(&plane, context.planes.embedded()) {
         Decision::Impossible { message } => (Observed::Impossible { message }, None),
         Decision::Embedded(embedded) => {

@@ -83,6 +83,17 @@ pub fn compute(
     status
 }
 
+/// The status of a management plane that is to go and does not, because of what would be lost.
+pub fn refused(plane: &ManagementPlane, message: &str, now: jiff::Timestamp) -> ManagementPlaneStatus {
+    let generation = plane.metadata.generation;
+    let mut status = plane.status.clone().unwrap_or_default();
+    let mut conditions = Conditions::new(&status.conditions, generation, now);
+    conditions.stalled("ControlPlanesLeft", message.to_owned());
+    status.conditions = conditions.finish();
+    status.observed_generation = generation.unwrap_or(status.observed_generation);
+    status
+}
+
 /// A condition's reason may not be empty.
 fn reason_of(part: &Health) -> &str {
     if part.reason.is_empty() { reason::PROGRESSING } else { &part.reason }
@@ -98,11 +109,20 @@ fn deployed(status: &mut ManagementPlaneStatus, conditions: &mut Conditions, app
     if applied.apiserver.0 > 0 {
         status.version = Some(applied.version.clone());
     }
-    conditions.set(CERTIFICATES_READY, true, reason::RECONCILED, "the certificates are issued");
+    let issued = match applied.expires {
+        Some(expires) => format!("the certificates are issued; the first ends at {expires:.0}"),
+        None => "the certificates are issued".to_owned(),
+    };
+    conditions.set(CERTIFICATES_READY, true, reason::RECONCILED, issued);
     match applied.etcd {
         Some((ready, wanted)) => {
             let message = format!("{ready} of {wanted} members of etcd are ready");
-            let why = if applied.store_ready() { reason::RECONCILED } else { reason::PROGRESSING };
+            let why = match (applied.store_ready(), ready < wanted) {
+                (true, false) => reason::RECONCILED,
+                // A quorum goes on without it; the next that is lost ends that.
+                (true, true) => "MemberMissing",
+                (false, _) => reason::PROGRESSING,
+            };
             conditions.set(STORE_READY, applied.store_ready(), why, message);
         }
         None if applied.apiserver.0 > 0 => {
@@ -118,6 +138,8 @@ fn deployed(status: &mut ManagementPlaneStatus, conditions: &mut Conditions, app
     conditions.set(APISERVER_READY, available > 0, why, message.clone());
     if applied.is_ready() {
         conditions.ready(reason::RECONCILED, message);
+    } else if let Some(trouble) = &applied.trouble {
+        conditions.reconciling(trouble.reason, trouble.message.clone());
     } else if !applied.store_ready() {
         conditions.reconciling("StorePending", "waiting for a quorum of etcd");
     } else if available == 0 {

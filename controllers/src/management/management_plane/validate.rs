@@ -56,6 +56,14 @@ pub fn validate<'a>(plane: &ManagementPlane, embedded: Option<&'a EmbeddedPlane>
             Store::File if spec.apiserver.replicas > 1 => impossible(
                 "an embedded store allows one replica; set spec.apiserver.replicas to 1 or use etcd",
             ),
+            _ if spec.exposure.host.as_deref().unwrap_or_default().is_empty()
+                && matches!(spec.exposure.type_, ExposureType::Ingress | ExposureType::Gateway) =>
+            {
+                impossible("an Ingress and a Gateway route by name: set spec.exposure.host")
+            }
+            _ if spec.exposure.type_ == ExposureType::Gateway && spec.exposure.gateway.is_none() => {
+                impossible("set spec.exposure.gateway to the Gateway that the API server is attached to")
+            }
             store => Decision::Deployed(Deployed { store, replicas: spec.apiserver.replicas }),
         },
     }
@@ -85,21 +93,12 @@ pub fn unsupported(spec: &ManagementPlaneSpec, embedded: Option<&EmbeddedPlane>)
         }
     };
     note(spec.store.backup.is_some(), "spec.store.backup");
-    match embedded {
-        Some(embedded) => {
-            note(!spec.version.is_empty() && spec.version != embedded.version, "spec.version");
-            note(!spec.apiserver.image.is_empty(), "spec.apiserver.image");
-            note(!spec.apiserver.extra_args.is_empty(), "spec.apiserver.extraArgs");
-            note(spec.store.etcd.is_some(), "spec.store.etcd");
-            note(spec.exposure != ExposureSpec::default(), "spec.exposure");
-        }
-        None => {
-            let kind = spec.exposure.type_;
-            note(
-                matches!(kind, ExposureType::Ingress | ExposureType::Gateway),
-                "spec.exposure.type[Ingress, Gateway]",
-            );
-        }
+    if let Some(embedded) = embedded {
+        note(!spec.version.is_empty() && spec.version != embedded.version, "spec.version");
+        note(!spec.apiserver.image.is_empty(), "spec.apiserver.image");
+        note(!spec.apiserver.extra_args.is_empty(), "spec.apiserver.extraArgs");
+        note(spec.store.etcd.is_some(), "spec.store.etcd");
+        note(spec.exposure != ExposureSpec::default(), "spec.exposure");
     }
     fields
 }
@@ -137,7 +136,9 @@ mod tests {
     fn fields_that_do_nothing_are_named() {
         let mut spec = ManagementPlaneSpec::default();
         assert!(unsupported(&spec, None).is_empty());
+        spec.store.backup = Some(kplane_crds::v1alpha1::BackupSpec::default());
+        assert_eq!(unsupported(&spec, None), ["spec.store.backup"]);
         spec.exposure.type_ = ExposureType::Gateway;
-        assert_eq!(unsupported(&spec, None), ["spec.exposure.type[Ingress, Gateway]"]);
+        assert!(matches!(validate(&plane(spec), None), Decision::Impossible { .. }));
     }
 }

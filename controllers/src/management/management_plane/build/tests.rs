@@ -1,0 +1,108 @@
+//! What is built, looked at as the cluster would.
+
+use super::*;
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::core::v1::Service;
+use kplane_crds::v1alpha1::{ExposureType, ManagedEtcd, ManagementPlaneSpec};
+
+fn plane() -> ManagementPlane {
+    let mut spec = ManagementPlaneSpec { namespace: "barn".into(), ..ManagementPlaneSpec::default() };
+    spec.exposure.type_ = ExposureType::NodePort;
+    spec.exposure.node_port = Some(30443);
+    spec.apiserver.extra_args = vec!["--v=4".into()];
+    ManagementPlane::new("default", spec)
+}
+
+fn find(objects: &[Object], kind: &str, name: &str) -> Value {
+    let found = objects.iter().find(|o| o.value["kind"] == kind && o.name == name);
+    found.map(|o| o.value.clone()).unwrap_or_else(|| panic!("no {kind} {name}"))
+}
+
+#[test]
+fn a_deployed_plane_has_an_etcd_and_an_api_server() {
+    let deployed = Deployed { store: Store::Managed(ManagedEtcd::default()), replicas: 2 };
+    let objects = build(&plane(), &deployed, "image:1", "digest");
+    let etcd: StatefulSet = serde_json::from_value(find(&objects, "StatefulSet", ETCD)).unwrap();
+    let etcd = etcd.spec.unwrap();
+    assert_eq!(etcd.replicas, Some(3));
+    let args = etcd.template.spec.unwrap().containers[0].args.clone().unwrap();
+    assert!(args.iter().any(|a| a.contains("kplane-etcd-2=https://kplane-etcd-2.kplane-etcd.barn.svc:2380")));
+    let server: Deployment = serde_json::from_value(find(&objects, "Deployment", APISERVER)).unwrap();
+    let pod = server.spec.unwrap().template.spec.unwrap();
+    let args = pod.containers[0].args.clone().unwrap();
+    assert!(args.contains(&"--etcd-servers=https://kplane-etcd-0.kplane-etcd.barn.svc:2379,https://kplane-etcd-1.kplane-etcd.barn.svc:2379,https://kplane-etcd-2.kplane-etcd.barn.svc:2379".to_owned()));
+    assert_eq!(args.last().map(String::as_str), Some("--v=4"));
+    let service: Service = serde_json::from_value(find(&objects, "Service", APISERVER)).unwrap();
+    assert_eq!(service.spec.unwrap().ports.unwrap()[0].node_port, Some(30443));
+    find(&objects, "PodDisruptionBudget", ETCD);
+    find(&objects, "PodDisruptionBudget", APISERVER);
+}
+
+#[test]
+fn a_file_store_has_a_volume_and_no_etcd() {
+    let objects = build(&plane(), &Deployed { store: Store::File, replicas: 1 }, "image:1", "digest");
+    let server = find(&objects, "Deployment", APISERVER);
+    assert_eq!(server["spec"]["strategy"]["type"], "Recreate");
+    assert!(!objects.iter().any(|o| o.name == ETCD));
+}
+
+/// What the restricted level of pod security asks of a pod, and what kubelet must find to start it.
+#[test]
+fn every_pod_is_restricted_and_mounts_only_what_is_there() {
+    for store in [Store::Managed(ManagedEtcd::default()), Store::File] {
+        let replicas = if store == Store::File { 1 } else { 2 };
+        let objects = build(&plane(), &Deployed { store, replicas }, "image:1", "digest");
+        for object in objects.iter().filter(|o| o.value["spec"]["template"].is_object()) {
+            let pod = &object.value["spec"]["template"]["spec"];
+            assert_eq!(pod["securityContext"]["runAsNonRoot"], true, "{}", object.name);
+            assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
+            assert_eq!(pod["automountServiceAccountToken"], false);
+            let claims = object.value["spec"]["volumeClaimTemplates"].as_array().cloned().unwrap_or_default();
+            let mut volumes: Vec<&str> =
+                claims.iter().filter_map(|c| c["metadata"]["name"].as_str()).collect();
+            volumes
+                .extend(pod["volumes"].as_array().into_iter().flatten().filter_map(|v| v["name"].as_str()));
+            for container in pod["containers"].as_array().into_iter().flatten() {
+                assert_eq!(container["imagePullPolicy"], "IfNotPresent");
+                let security = &container["securityContext"];
+                assert_eq!(security["allowPrivilegeEscalation"], false);
+                assert_eq!(security["readOnlyRootFilesystem"], true);
+                assert_eq!(security["capabilities"]["drop"], json!(["ALL"]));
+                for mount in container["volumeMounts"].as_array().into_iter().flatten() {
+                    let name = mount["name"].as_str().unwrap();
+                    assert!(volumes.contains(&name), "{} mounts {name}", object.name);
+                }
+                for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
+                    let port = &container[probe]["httpGet"]["port"];
+                    let ports = container["ports"].as_array().unwrap();
+                    assert!(ports.iter().any(|p| p["containerPort"] == *port), "{probe} of {}", object.name);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_member_of_etcd_finds_its_name_in_the_certificate() {
+    let names = member_names(&plane());
+    for member in etcd::endpoints(&plane(), 5).split(',') {
+        let host = member.trim_start_matches("https://").trim_end_matches(":2379");
+        assert!(names.iter().any(|name| name == host), "{host}");
+    }
+}
+
+#[test]
+fn tls_passes_through_an_ingress_and_a_gateway() {
+    let mut plane = plane();
+    plane.spec.exposure.type_ = ExposureType::Ingress;
+    plane.spec.exposure.host = Some("kplane.example.test".into());
+    let deployed = Deployed { store: Store::File, replicas: 1 };
+    let ingress = find(&build(&plane, &deployed, "image:1", ""), "Ingress", APISERVER);
+    assert_eq!(ingress["spec"]["rules"][0]["host"], "kplane.example.test");
+    assert!(ingress["spec"].get("tls").is_none(), "it would end TLS");
+    plane.spec.exposure.type_ = ExposureType::Gateway;
+    plane.spec.exposure.gateway =
+        Some(kplane_crds::v1alpha1::GatewayExposure { name: "edge".into(), ..Default::default() });
+    let route = find(&build(&plane, &deployed, "image:1", ""), "TLSRoute", APISERVER);
+    assert_eq!(route["spec"]["parentRefs"][0], json!({ "name": "edge" }));
+}
