@@ -2,11 +2,14 @@
 
 mod crd;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use kplane_controllers::management::run_tenant_of_plane;
+use kplane_controllers::runtime::health::{self, Health};
 use kplane_controllers::runtime::lease::LeaseOptions;
 use kplane_controllers::runtime::shutdown;
 use kplane_controllers::{ManagementOptions, TenantOptions, run_management};
@@ -61,6 +64,9 @@ struct RunArgs {
     /// The image of the shared API server for management planes that name none.
     #[arg(long, env = "KPLANE_IMAGE")]
     image: Option<String>,
+    /// Where /healthz, /readyz and /metrics are answered, over plain HTTP: 0.0.0.0:8081. Nowhere when not set.
+    #[arg(long, value_name = "ADDRESS")]
+    health_bind_address: Option<SocketAddr>,
     /// How many objects of a kind are worked on at once.
     #[arg(long, default_value_t = 32)]
     concurrency: u16,
@@ -87,7 +93,12 @@ async fn run(args: RunArgs) -> anyhow::Result<()> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let client = Client::try_default().await.context("no way to the management cluster")?;
     let identity = std::env::var("HOSTNAME").unwrap_or_else(|_| format!("pid-{}", std::process::id()));
+    let health = Arc::new(Health::default());
+    if !args.controllers.contains(&Group::Management) {
+        health.set_ready();
+    }
     let mut options = ManagementOptions {
+        health: Some(health.clone()),
         install: args.install_crds,
         concurrency: args.concurrency,
         ..ManagementOptions::default()
@@ -110,11 +121,19 @@ async fn run(args: RunArgs) -> anyhow::Result<()> {
     let stop = shutdown::on_signals()?;
     // Either group ends with an error only when it must not go on; then the process ends, to be started anew.
     let guard = stop.clone().drop_guard();
+    let answering = async {
+        if let Some(address) = args.health_bind_address {
+            health::serve(address, health.clone(), stop.clone())
+                .await
+                .with_context(|| format!("cannot answer health checks at {address}"))?;
+        }
+        Ok::<_, anyhow::Error>(())
+    };
     let management = async {
         if args.controllers.contains(&Group::Management) {
             run_management(client.clone(), options, stop.clone()).await?;
         }
-        Ok::<_, kplane_controllers::Error>(())
+        Ok(())
     };
     let tenant = async {
         if args.controllers.contains(&Group::Tenant) {
@@ -122,7 +141,7 @@ async fn run(args: RunArgs) -> anyhow::Result<()> {
         }
         Ok(())
     };
-    tokio::try_join!(management, tenant)?;
+    tokio::try_join!(answering, management, tenant)?;
     drop(guard);
     Ok(())
 }

@@ -142,11 +142,9 @@ impl Drop for Controllers {
 
 #[test]
 fn a_deployed_plane_is_built_and_says_what_it_lacks() {
-    // What the controllers of workloads would say is played.
+    // What the controllers of workloads would say of their pods, the test says.
     let server = Server::start_with(Store::Embedded, &["--tenant-controllers=false"]);
     let kubectl = server.root();
-    // As the installation does: the namespace holds the controllers' Lease.
-    kubectl.ok(&["apply", "-f", &samples().join("../manager/namespace.yaml").display().to_string()]);
     let _controllers = Controllers::run(&server);
     let definition = "crd/managementplanes.controlplane.kplane.dev";
     eventually("the definitions are installed", PATIENCE, || {
@@ -163,6 +161,8 @@ fn a_deployed_plane_is_built_and_says_what_it_lacks() {
         ("statefulset", &["kplane-etcd"]),
         ("deployment", &["kplane-apiserver"]),
         ("secret", &["kplane-apiserver-pki", "kplane-apiserver-tls"]),
+        ("secret", &["kplane-etcd-ca", "kplane-etcd-tls", "kplane-etcd-client"]),
+        ("networkpolicy", &["kplane-etcd", "kplane-apiserver"]),
         ("poddisruptionbudget", &["kplane-etcd", "kplane-apiserver"]),
     ] {
         let names = names.iter().map(|name| format!("/{name}\n"));
@@ -173,6 +173,30 @@ fn a_deployed_plane_is_built_and_says_what_it_lacks() {
     let plane = || kubectl.json(&["get", "managementplane", "default"]);
     eventually("it waits for etcd", PATIENCE, || condition(&plane(), "Ready") == "False StorePending");
     assert_eq!(condition(&plane(), "CertificatesReady"), "True Reconciled");
+
+    // What keeps a pod from running is said in the cluster's own words.
+    let pod = r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"kplane-etcd-0","namespace":"kplane-system",
+        "labels":{"app.kubernetes.io/part-of":"kplane"}},"spec":{"containers":[{"name":"etcd","image":"x",
+        "securityContext":{"allowPrivilegeEscalation":false,"capabilities":{"drop":["ALL"]}}}],
+        "securityContext":{"runAsNonRoot":true,"seccompProfile":{"type":"RuntimeDefault"}}}}"#;
+    kubectl.apply(pod);
+    let waiting = r#"{"status":{"containerStatuses":[{"name":"etcd","image":"x","imageID":"","ready":false,"restartCount":0,
+        "state":{"waiting":{"reason":"ImagePullBackOff","message":"no such image"}}}]}}"#;
+    let of_pod = [
+        "-n",
+        "kplane-system",
+        "patch",
+        "pod",
+        "kplane-etcd-0",
+        "--subresource=status",
+        "--type=merge",
+        "-p",
+    ];
+    kubectl.ok(&[&of_pod[..], &[waiting]].concat());
+    eventually("it says that an image cannot be had", PATIENCE, || {
+        condition(&plane(), "Ready") == "False ImageUnavailable"
+    });
+    kubectl.ok(&["-n", "kplane-system", "delete", "pod", "kplane-etcd-0", "--force", "--grace-period=0"]);
 
     // The pods' part, played.
     let report = |kind: &str, name: &str, ready: u32| {
@@ -202,6 +226,16 @@ fn a_deployed_plane_is_built_and_says_what_it_lacks() {
     assert_eq!(plane()["status"]["topology"], "Deployed");
 
     the_server_accepts_what_its_pod_is_given(&kubectl);
+
+    // It does not go while a control plane would lose its server, and then it does.
+    kubectl
+        .apply("apiVersion: controlplane.kplane.dev/v1alpha1\nkind: ControlPlane\nmetadata: {name: held}\n");
+    kubectl.ok(&["delete", "managementplane", "default", "--wait=false"]);
+    eventually("its end is refused", PATIENCE, || condition(&plane(), "Ready") == "False ControlPlanesLeft");
+    kubectl.ok(&["annotate", "managementplane", "default", "controlplane.kplane.dev/force-delete=true"]);
+    eventually("it is gone", PATIENCE, || !kubectl.run(&["get", "managementplane", "default"]).success);
+    // The keys without which nobody could read the data stay.
+    kubectl.ok(&["-n", "kplane-system", "get", "secret", "kplane-apiserver-pki", "kplane-etcd-ca"]);
 }
 
 /// Runs the server with the keys where the pod has them, and looks whether it knows the flags.

@@ -5,6 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{Stream, StreamExt};
+use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::PostParams;
 use kube::runtime::{WatchStreamExt, predicates, reflector, utils::PredicateConfig, watcher};
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
@@ -14,8 +17,10 @@ use super::context::Context;
 use super::plane::{EmbeddedPlane, Planes};
 use super::{class, control_plane, credential, endpoint, management_plane, registration};
 use crate::Error;
+use crate::runtime::health::Health;
 use crate::runtime::install::install;
 use crate::runtime::lease::{self, LeaseOptions};
+use crate::runtime::raw;
 
 /// The name of the Lease of the management controllers.
 pub const LEASE: &str = "kplane-management-controllers";
@@ -37,6 +42,8 @@ pub struct ManagementOptions {
     pub image: String,
     /// The version of the controllers.
     pub version: String,
+    /// Told when the management cluster has what the controllers need.
+    pub health: Option<Arc<Health>>,
 }
 
 impl Default for ManagementOptions {
@@ -49,6 +56,7 @@ impl Default for ManagementOptions {
             credential_lifetime: Duration::from_secs(24 * 3600),
             image: format!("ghcr.io/kplane-dev/kplane:v{}", env!("CARGO_PKG_VERSION")),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            health: None,
         }
     }
 }
@@ -65,12 +73,32 @@ pub async fn run_management(
             () = shutdown.cancelled() => return Ok(()),
         }
     }
+    if let Some(lease) = &options.leader_election {
+        ensure_namespace(&client, &lease.namespace).await?;
+    }
+    if let Some(health) = &options.health {
+        health.set_ready();
+    }
     let Some(lease) = options.leader_election.clone() else {
         return lead(client, options, shutdown).await;
     };
     let leading = client.clone();
     let lost = lease::hold(client, lease, shutdown, |token| lead(leading, options, token)).await?;
     if lost { Err(Error::Wait("the lease of the management controllers is lost".into())) } else { Ok(()) }
+}
+
+/// Makes the namespace of the Lease if there is none, so that the controllers can run before anything is installed. Who
+/// may not make namespaces has one, or is told when the Lease cannot be written.
+async fn ensure_namespace(client: &Client, name: &str) -> Result<(), Error> {
+    let namespace = Namespace {
+        metadata: ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() },
+        ..Namespace::default()
+    };
+    match Api::all(client.clone()).create(&PostParams::default(), &namespace).await {
+        Ok(_) => Ok(()),
+        Err(error) if matches!(raw::code(&error), Some(403 | 409)) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 async fn lead(client: Client, options: ManagementOptions, shutdown: CancellationToken) -> Result<(), Error> {

@@ -4,6 +4,7 @@ pub mod backoff;
 pub mod conditions;
 pub mod duration;
 pub mod events;
+pub mod health;
 pub mod install;
 pub mod lease;
 pub mod raw;
