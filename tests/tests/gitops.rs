@@ -179,6 +179,7 @@ fn a_deployed_plane_is_built_and_says_what_it_lacks() {
         "labels":{"app.kubernetes.io/part-of":"kplane"}},"spec":{"containers":[{"name":"etcd","image":"x",
         "securityContext":{"allowPrivilegeEscalation":false,"capabilities":{"drop":["ALL"]}}}],
         "securityContext":{"runAsNonRoot":true,"seccompProfile":{"type":"RuntimeDefault"}}}}"#;
+    kubectl.ok(&["-n", "kplane-system", "create", "serviceaccount", "default"]);
     kubectl.apply(pod);
     let waiting = r#"{"status":{"containerStatuses":[{"name":"etcd","image":"x","imageID":"","ready":false,"restartCount":0,
         "state":{"waiting":{"reason":"ImagePullBackOff","message":"no such image"}}}]}}"#;

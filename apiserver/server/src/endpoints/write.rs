@@ -315,7 +315,14 @@ pub async fn update_shaped(
             }
             let mut object = transform(None)?;
             object::set_meta(&mut object, "resourceVersion", None);
-            return create(cx, resource, object, change.tracking).await;
+            match create(cx, resource, object, change.tracking).await {
+                // Another created it in between: as upstream, this is an update then.
+                Err(status) if status.reason == kplane_machinery::Reason::AlreadyExists => {
+                    current = cx.app.registry.get(&cx.vcp, &key).await.map_err(failures::store)?;
+                    continue;
+                }
+                result => return result,
+            }
         };
         match attempt(cx, resource, &change, shape, &stored, &transform).await? {
             Attempt::Done(written) => return Ok(*written),
