@@ -230,7 +230,7 @@ fn a_deployed_plane_is_built_and_says_what_it_lacks() {
 
     // It does not go while a control plane would lose its server, and then it does.
     kubectl
-        .apply("apiVersion: controlplane.kplane.dev/v1alpha1\nkind: ControlPlane\nmetadata: {name: held}\n");
+        .apply("apiVersion: controlplane.kplane.dev/v1alpha1\nkind: ControlPlane\nmetadata: {name: held}\nspec: {}\n");
     kubectl.ok(&["delete", "managementplane", "default", "--wait=false"]);
     eventually("its end is refused", PATIENCE, || condition(&plane(), "Ready") == "False ControlPlanesLeft");
     kubectl.ok(&["annotate", "managementplane", "default", "controlplane.kplane.dev/force-delete=true"]);

@@ -18,9 +18,10 @@ use std::time::Duration;
 use futures::stream::{BoxStream, StreamExt};
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::Secret;
-use kplane_crds::v1alpha1::ManagementPlane;
+use kplane_crds::v1alpha1::{MANAGEMENT_PLANE_NAME, ManagementPlane};
 use kube::Api;
 use kube::runtime::controller::Action;
+use kube::runtime::reflector::ObjectRef;
 use kube::runtime::{Controller, watcher};
 use tokio_util::sync::CancellationToken;
 
@@ -42,13 +43,20 @@ pub async fn run(context: Arc<Context>, shutdown: CancellationToken) {
     let (stream, reader) = changes(Api::<ManagementPlane>::all(client.clone()));
     let ours = || watcher::Config::default().labels(build::SELECTOR);
     let controller = Controller::for_stream(stream, reader)
-        .owns(Api::<Deployment>::all(client.clone()), ours())
-        .owns(Api::<StatefulSet>::all(client.clone()), ours())
-        .owns(Api::<Secret>::all(client), ours())
+        // By name, not by owner: a reference made of an owner in no namespace and its object in one would be taken for
+        // another plane, and both be worked on at once.
+        .watches(Api::<Deployment>::all(client.clone()), ours(), |_| the_plane())
+        .watches(Api::<StatefulSet>::all(client.clone()), ours(), |_| the_plane())
+        .watches(Api::<Secret>::all(client), ours(), |_| the_plane())
         .reconcile_all_on(health_changes(context.planes.embedded()))
         .graceful_shutdown_on(shutdown.cancelled_owned())
         .run(reconcile, error_policy, context);
     drain("ManagementPlane", controller).await;
+}
+
+/// The one management plane.
+fn the_plane() -> Option<ObjectRef<ManagementPlane>> {
+    Some(ObjectRef::new(MANAGEMENT_PLANE_NAME))
 }
 
 /// Ticks whenever the process that serves is doing better or worse.
