@@ -17,6 +17,8 @@ pub const ACCEPTED: &str = "Accepted";
 pub const ENDPOINT_READY: &str = "EndpointReady";
 /// The Secret with the credentials is written and not near its end.
 pub const CREDENTIALS_READY: &str = "CredentialsReady";
+/// Every add-on of a class is what its control planes have.
+pub const ADDONS_READY: &str = "AddonsReady";
 /// The store of a management plane answers.
 pub const STORE_READY: &str = "StoreReady";
 /// The shared API server of a management plane answers.
@@ -74,6 +76,12 @@ pub mod reason {
     pub const TOPOLOGY_IMPOSSIBLE: &str = "TopologyImpossible";
     /// The object that should be written belongs to somebody else.
     pub const NOT_OURS: &str = "NotOurs";
+    /// The ConfigMap of an add-on does not exist.
+    pub const ADDON_NOT_FOUND: &str = "AddonNotFound";
+    /// The manifests of an add-on are invalid.
+    pub const ADDON_INVALID: &str = "AddonInvalid";
+    /// The add-ons of the class are not ready.
+    pub const ADDONS_PENDING: &str = "AddonsPending";
     /// The object is being deleted.
     pub const DELETING: &str = "Deleting";
 }

@@ -1,6 +1,6 @@
 //! Layers: immutable sets of objects that control planes share, and the parameters that differ between them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -80,6 +80,8 @@ impl TryFrom<String> for ContentHash {
 pub struct Layer {
     hash: ContentHash,
     bytes: Vec<u8>,
+    objects: usize,
+    parameters: BTreeSet<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -117,15 +119,36 @@ impl Layer {
             .collect();
         let document = Document { format: FORMAT, epoch, objects: sorted.into_values().collect() };
         let bytes = serde_json::to_vec(&document).map_err(|e| Error::Invalid(e.to_string()))?;
-        let layer = Self { hash: ContentHash::of(&bytes), bytes };
         // What could not be read back is refused here, not when somebody reads it.
-        LoadedLayer::read(&layer.bytes)?;
-        Ok(layer)
+        let loaded = LoadedLayer::read(&bytes)?;
+        let parameters =
+            loaded.objects.iter().flat_map(|(.., template)| template.parameters()).map(str::to_owned);
+        Ok(Self {
+            hash: ContentHash::of(&bytes),
+            objects: loaded.objects.len(),
+            parameters: parameters.collect(),
+            bytes,
+        })
     }
 
     /// Its identity.
     pub fn hash(&self) -> ContentHash {
         self.hash
+    }
+
+    /// How many objects it holds.
+    pub fn len(&self) -> usize {
+        self.objects
+    }
+
+    /// Whether it holds none.
+    pub fn is_empty(&self) -> bool {
+        self.objects == 0
+    }
+
+    /// The parameters that its objects need.
+    pub fn parameters(&self) -> &BTreeSet<String> {
+        &self.parameters
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {

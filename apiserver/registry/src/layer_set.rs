@@ -1,6 +1,6 @@
 //! The layers of a control plane together: later ones over earlier ones, loaded once for all who name them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use kplane_storage::{Compare, Op, SharedStore, Txn};
@@ -171,19 +171,37 @@ impl Layers {
         if ContentHash::of(&bytes) == hash { Ok(bytes) } else { Err(missing()) }
     }
 
+    /// The layers that somebody names, as far as is known here.
+    pub fn named(&self) -> HashSet<ContentHash> {
+        let sets = self.sets.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = sets.iter().filter(|(_, set)| set.strong_count() > 0);
+        held.flat_map(|(id, _)| id.layers.iter().copied()).collect()
+    }
+
     /// Stores a layer, unless it is there.
     pub async fn ensure_layer(&self, layer: &Layer) -> Result<ContentHash, Error> {
-        self.ensure("layers", layer.hash(), layer.bytes()).await
+        self.ensure("layers", layer.hash(), layer.bytes(), false).await
+    }
+
+    /// Stores a layer whatever is there.
+    pub async fn write_layer(&self, layer: &Layer) -> Result<ContentHash, Error> {
+        self.ensure("layers", layer.hash(), layer.bytes(), true).await
     }
 
     /// Stores parameters, unless they are there.
     pub async fn ensure_parameters(&self, parameters: &Parameters) -> Result<ContentHash, Error> {
-        self.ensure("parameters", parameters.hash(), parameters.bytes()).await
+        self.ensure("parameters", parameters.hash(), parameters.bytes(), false).await
     }
 
-    async fn ensure(&self, kind: &str, hash: ContentHash, bytes: &[u8]) -> Result<ContentHash, Error> {
+    async fn ensure(
+        &self,
+        kind: &str,
+        hash: ContentHash,
+        bytes: &[u8],
+        anew: bool,
+    ) -> Result<ContentHash, Error> {
         let key = self.keys.content(kind, &hash.to_string());
-        if self.store.get(key.as_bytes(), None).await?.kv.is_some() {
+        if !anew && self.store.get(key.as_bytes(), None).await?.kv.is_some() {
             return Ok(hash);
         }
         let chunks = bytes.chunks(CHUNK);
@@ -193,8 +211,8 @@ impl Layers {
             self.store.put(format!("{key}/{i:06}").into(), chunk.to_vec().into()).await?;
         }
         let head = serde_json::to_vec(&head).map_err(|e| Error::Invalid(e.to_string()))?;
-        let txn = Txn::new().when([Compare::absent(key.clone())]).and_then([Op::put(key, head)]);
-        self.store.txn(txn).await?;
+        let unless = (!anew).then(|| Compare::absent(key.clone()));
+        self.store.txn(Txn::new().when(unless).and_then([Op::put(key, head)])).await?;
         Ok(hash)
     }
 }

@@ -83,22 +83,38 @@ impl Registry {
         Ok(Effects { compares: vec![Compare::absent(key.clone())], ops: vec![Op::put(key, pin.encode()?)] })
     }
 
-    /// What the write that changes a VCP's record does besides, when the VCP goes into another state or its credentials
-    /// change: closed, nobody can write into it any more, whatever they know of it. Nothing, if all is so already.
+    /// What the write that changes a VCP's record does besides, when the VCP goes into another state or to other layers, or its
+    /// credentials change: closed, nobody can write into it any more, whatever they know of it. Nothing, if all is so
+    /// already.
+    ///
+    /// Of the layers, those `before` give way to those `after`; the others stay.
     pub fn change(
         &self,
         id: VcpId,
         state: VcpState,
         credentials: &CredentialPolicy,
+        before: &[ContentHash],
+        after: &[ContentHash],
     ) -> Result<Effects, Error> {
         let vcp = self.core.directory.get(id).ok_or(Error::VcpGone)?;
-        if vcp.state() == state && vcp.credentials() == credentials {
+        let kept = vcp.layers.layers().iter().filter(|hash| !before.contains(hash)).copied();
+        let mut layers: Vec<ContentHash> = kept.collect();
+        for hash in after {
+            if !layers.contains(hash) {
+                layers.push(*hash);
+            }
+        }
+        if vcp.state() == state && vcp.credentials() == credentials && layers == vcp.layers.layers() {
             return Ok(Effects::default());
         }
-        self.core.rewrite(&vcp, |pin| {
+        let new = after.iter().filter(|hash| !vcp.layers.layers().contains(hash)).copied();
+        let mut effects = self.core.rewrite(&vcp, |pin| {
             pin.state = state;
             pin.credentials = credentials.clone();
-        })
+            pin.layers = layers;
+        })?;
+        effects.compares.extend(self.layers_stay(&new.collect::<Vec<_>>()));
+        Ok(effects)
     }
 
     /// A VCP by its identity, as far as the feed has come: as new as the last read that waited for it.

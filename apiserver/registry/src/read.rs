@@ -73,6 +73,11 @@ impl Registry {
         core.read_object(vcp, key).await
     }
 
+    /// What a VCP's layers hold of an object, whether or not the VCP has one of its own over it.
+    pub async fn inherited(&self, vcp: &Vcp, key: &ObjectKey) -> Result<Option<Stored>, Error> {
+        self.core.layers.content(&vcp.layers).await?.get(vcp, &key.resource.tail(), &key.rel())
+    }
+
     /// Lists objects.
     pub async fn list(
         &self,

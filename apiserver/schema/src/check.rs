@@ -240,6 +240,11 @@ impl Walk {
 
     /// A value of a custom resource.
     fn structural(&mut self, schema: &Schema, value: &mut Value, at: &Step<'_>) {
+        self.kept(schema, value, at, schema.preserve_unknown);
+    }
+
+    /// The same; what the schema does not know is kept if `keep`.
+    fn kept(&mut self, schema: &Schema, value: &mut Value, at: &Step<'_>, keep: bool) {
         if schema.type_name.is_some() {
             if value.is_null() {
                 return;
@@ -273,7 +278,7 @@ impl Walk {
                         self.structural(of, value, &at);
                         return true;
                     }
-                    if schema.preserve_unknown {
+                    if keep {
                         return true;
                     }
                     self.unknown.push(at.to_string());
@@ -281,15 +286,11 @@ impl Walk {
                 });
             }
             Value::Array(items) => {
-                if let Some(of) = &schema.items {
-                    for (index, item) in items.iter_mut().enumerate() {
-                        self.structural(of, item, &Step::Item(at, index));
-                    }
-                } else if !schema.preserve_unknown {
-                    let nothing = Schema::default();
-                    for (index, item) in items.iter_mut().enumerate() {
-                        self.structural(&nothing, item, &Step::Item(at, index));
-                    }
+                let nothing = Schema::default();
+                let of = schema.items.as_deref().unwrap_or(&nothing);
+                for (index, item) in items.iter_mut().enumerate() {
+                    // A list that keeps what it does not know also keeps what its items do not.
+                    self.kept(of, item, &Step::Item(at, index), keep || of.preserve_unknown);
                 }
             }
             _ => {}

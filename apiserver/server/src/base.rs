@@ -15,6 +15,9 @@ use crate::options::Options;
 /// The range of service addresses.
 pub const SERVICE_CIDR: &str = "10.96.0.0/12";
 
+/// The parameters that the objects of a layer may name, beside `name`, `uid` and `created`.
+pub const PARAMETERS: [&str; 3] = ["ca", "host-ip", "port"];
+
 /// The layers and parameters of a new control plane.
 #[derive(Clone, Debug)]
 pub struct Base {

@@ -27,6 +27,7 @@ mod front_proxy;
 mod health;
 pub mod identity;
 mod kubeconfig;
+mod layers;
 mod legacy_tokens;
 pub mod listen;
 pub mod metrics;

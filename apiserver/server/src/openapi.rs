@@ -1,7 +1,7 @@
 //! The OpenAPI documents of a control plane.
 //!
-//! They are made anew for each request: clients keep them by their hash, and few ask twice. The hash of a built-in group is that
-//! of the version of the server; that of a custom group is of its document.
+//! They are made anew for each request: clients keep them by their hash, and few ask twice. The hash of a group is of the
+//! version of the server and, for custom kinds, of their definitions.
 
 use http::{HeaderValue, StatusCode, header};
 use kplane_kinds::{ResourceDef, Verbs};
@@ -49,7 +49,7 @@ pub async fn v3_index(cx: &Cx) -> Result<Answer, Status> {
     for group in &groups.0 {
         for (version, defs) in &group.versions {
             let gv = GroupVersion::new(group.name.clone(), version.clone());
-            let hash = hash_of(&gv, version, defs);
+            let hash = hash_of(&gv, defs);
             documents.push((gv, hash));
         }
     }
@@ -66,7 +66,7 @@ pub async fn v3(cx: &Cx, path: &str) -> Result<Answer, Status> {
     };
     let groups: Arc<Groups> = cx.app.groups(&cx.vcp).await?;
     let Some(defs) = groups.resources(&gv.group, &gv.version) else { return Ok(body::page_not_found()) };
-    let hash = hash_of(&gv, &gv.version, defs);
+    let hash = hash_of(&gv, defs);
     if let Some(asked) = cx.query.get("hash").filter(|asked| *asked != hash) {
         // As upstream: a document asked for by an old hash is at its new one.
         let url = format!("{}/openapi/v3/{path}?hash={hash}", cx.prefix);
@@ -85,12 +85,21 @@ fn document_of(gv: &GroupVersion, version: &str, defs: &[Arc<ResourceDef>]) -> V
     body::to_json(&openapi::v3(gv, &resources))
 }
 
-fn hash_of(gv: &GroupVersion, version: &str, defs: &[Arc<ResourceDef>]) -> String {
-    if defs.iter().any(|def| def.custom) {
-        openapi::hash(&document_of(gv, version, defs))
-    } else {
-        openapi::hash(format!("{GIT_VERSION} {gv}").as_bytes())
+/// Of what the document is made of, not of the document: that of custom kinds may be large, and the index has the hashes of all.
+fn hash_of(gv: &GroupVersion, defs: &[Arc<ResourceDef>]) -> String {
+    let mut parts = format!("{GIT_VERSION} {gv}");
+    for def in defs.iter().filter(|def| def.custom) {
+        let verbs: Vec<&str> = def.verbs.names().collect();
+        parts.push_str(&format!(
+            "\n{} {} {} {} {}",
+            def.schema_epoch,
+            def.plural,
+            def.kind,
+            def.list_kind,
+            verbs.join(",")
+        ));
     }
+    openapi::hash(parts.as_bytes())
 }
 
 fn with_etag(cx: &Cx, document: Vec<u8>, hash: &str) -> Answer {

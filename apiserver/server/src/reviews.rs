@@ -33,6 +33,7 @@ pub async fn answer(cx: &Cx, resource: &Resource, mut review: Value) -> Result<A
         ("authentication.k8s.io", "tokenreviews") => token(cx, &mut review).await?,
         ("authorization.k8s.io", "selfsubjectrulesreviews") => rules(cx, &mut review).await?,
         ("authorization.k8s.io", plural) => access(cx, resource, plural, &mut review).await?,
+        ("tenancy.kplane.dev", "layers") => crate::layers::answer(cx, &mut review).await?,
         ("", "bindings") => return crate::endpoints::subresources::bind(cx, &review).await,
         _ => return Err(Status::internal(format!("{} are not answered", resource.group_resource()))),
     }

@@ -167,6 +167,7 @@ impl Server {
             tokio::spawn(end(self.app.clone(), self.shutdown_delay)),
             tokio::spawn(custom::controller::run(self.app.clone())),
             tokio::spawn(tenancy::controller::run(self.app.clone())),
+            tokio::spawn(crate::layers::collect(self.app.clone())),
             tokio::spawn(crate::quota::run(self.app.clone())),
             tokio::spawn(crate::aggregation::availability::run(self.app.clone())),
             tokio::spawn(settle::run(self.app.clone(), settle::VOLUMES)),

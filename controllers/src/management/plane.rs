@@ -95,6 +95,8 @@ pub struct Access {
     pub ca: String,
     /// Which of the administrator's kubeconfigs the client was made from.
     pub revision: String,
+    /// The namespace of the management plane, where its Secrets and the ConfigMaps of add-ons are.
+    pub namespace: String,
 }
 
 /// Finds the way to the shared API server of the management plane, and keeps the client while its kubeconfig stays.
@@ -140,6 +142,7 @@ impl Planes {
             external,
             ca: status.ca_bundle.unwrap_or_default(),
             revision,
+            namespace: plane.spec.namespace,
         })
     }
 

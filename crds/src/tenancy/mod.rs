@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta, Time};
 use kube::CustomResource;
 use serde::{Deserialize, Serialize};
 
@@ -123,6 +123,56 @@ pub struct VirtualClusterStatus {
     /// The latest observations of the control plane.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
+}
+
+/// Stores objects that control planes share: the body of a POST to `layers`, which only root's administrators may do. The
+/// answer holds the content hash, for `spec.layers` of a `VirtualCluster`.
+///
+/// A layer that nobody names is kept for an hour after it was last posted.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Layer {
+    /// `tenancy.kplane.dev/v1alpha1`.
+    pub api_version: String,
+    /// `Layer`.
+    pub kind: String,
+    /// A name for error messages.
+    pub metadata: ObjectMeta,
+    /// What it holds.
+    pub spec: LayerSpec,
+    /// The answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<LayerStatus>,
+}
+
+impl Layer {
+    /// A layer of these manifests.
+    pub fn new(name: &str, manifests: Vec<String>) -> Self {
+        Self {
+            api_version: format!("{GROUP}/{VERSION}"),
+            kind: "Layer".into(),
+            metadata: ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() },
+            spec: LayerSpec { manifests },
+            status: None,
+        }
+    }
+}
+
+/// What a layer holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LayerSpec {
+    /// Objects in YAML.
+    pub manifests: Vec<String>,
+}
+
+/// What was made of the manifests.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LayerStatus {
+    /// The content hash.
+    pub hash: String,
+    /// How many objects the layer holds.
+    #[serde(default)]
+    pub objects: i64,
 }
 
 /// Asks for a client certificate that one virtual control plane accepts: the body of a POST to the subresource

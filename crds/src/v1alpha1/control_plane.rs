@@ -151,7 +151,7 @@ pub struct ControlPlaneStatus {
     #[serde(default = "crate::conditions::unobserved")]
     pub observed_generation: i64,
 
-    /// The latest observations: Ready, Accepted, EndpointReady, CredentialsReady, Reconciling and Stalled.
+    /// The latest observations: Ready, Accepted, AddonsReady, EndpointReady, CredentialsReady, Reconciling and Stalled.
     #[schemars(schema_with = "crate::conditions::schema")]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,

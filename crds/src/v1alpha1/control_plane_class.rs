@@ -27,6 +27,12 @@ use crate::reference::LocalObjectReference;
         json_path = ".status.conditions[?(@.type==\"Ready\")].status"
     ),
     printcolumn(
+        name = "Addons",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"AddonsReady\")].status",
+        priority = 1
+    ),
+    printcolumn(
         name = "Supported",
         type_ = "string",
         json_path = ".status.conditions[?(@.type==\"FieldsSupported\")].status",
@@ -36,7 +42,9 @@ use crate::reference::LocalObjectReference;
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ControlPlaneClassSpec {
-    /// The add-ons of a control plane of this class, by name. They do nothing yet, and a condition says so.
+    /// The add-ons of a control plane of this class: names of ConfigMaps in the namespace of the management plane, whose
+    /// data is manifests in YAML. Every control plane of the class has the objects, without a copy of its own, until it
+    /// changes one.
     #[schemars(length(max = 64))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub addons: Vec<String>,
@@ -131,6 +139,19 @@ pub struct ServicePortReference {
     pub port: Option<i32>,
 }
 
+/// An add-on as control planes get it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ClassAddon {
+    /// The name of the add-on.
+    pub name: String,
+    /// The content hash of its layer at the shared API server.
+    pub layer: String,
+    /// How many objects it holds.
+    #[serde(default)]
+    pub objects: i64,
+}
+
 /// What is known of a class.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -139,7 +160,11 @@ pub struct ControlPlaneClassStatus {
     #[serde(default = "crate::conditions::unobserved")]
     pub observed_generation: i64,
 
-    /// The latest observations: Ready and FieldsSupported.
+    /// The add-ons as control planes get them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addons: Vec<ClassAddon>,
+
+    /// The latest observations: Ready, AddonsReady and FieldsSupported.
     #[schemars(schema_with = "crate::conditions::schema")]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
@@ -147,7 +172,11 @@ pub struct ControlPlaneClassStatus {
 
 impl Default for ControlPlaneClassStatus {
     fn default() -> Self {
-        Self { observed_generation: crate::conditions::unobserved(), conditions: Vec::new() }
+        Self {
+            observed_generation: crate::conditions::unobserved(),
+            addons: Vec::new(),
+            conditions: Vec::new(),
+        }
     }
 }
 

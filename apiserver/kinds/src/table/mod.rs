@@ -97,6 +97,6 @@ mod tests {
     #[test]
     fn only_our_own_kinds_are_roots_alone() {
         let ours: Vec<_> = builtin().iter().filter(|d| d.root_only).map(|d| &*d.plural).collect();
-        assert_eq!(ours, ["virtualclusters"]);
+        assert_eq!(ours, ["layers", "virtualclusters"]);
     }
 }

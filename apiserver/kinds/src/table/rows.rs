@@ -411,6 +411,9 @@ pub(super) const ROWS: &[Row] = &[
         .with(|| Arc::new(Simple { cells: simple::migration, age: false, ..WITH_STATUS }))
         .subs(STATUS_ONLY)
         .columns(col::STORAGE_VERSION_MIGRATION),
+    cluster(tenancy::GROUP, &[tenancy::VERSION], "Layer", "layers")
+        .verbs(Verbs::CREATE_ONLY)
+        .ours(tenancy::layer_schema),
     cluster(tenancy::GROUP, &[tenancy::VERSION], "VirtualCluster", "virtualclusters")
         .with(|| Arc::new(tenancy::VirtualClusters))
         .short(&["vc"])

@@ -80,6 +80,37 @@ fn metadata() -> Property {
     metadata
 }
 
+/// The shape of a `Layer`, which is answered and not stored under its name.
+pub fn layer_schema() -> Schema {
+    let mut manifests = property(
+        "manifests",
+        list_of(scalar(SchemaType::String)),
+        "Objects in YAML: built-in ones, CustomResourceDefinitions and objects of these.",
+    );
+    manifests.list_type = ListType::Atomic;
+    let status = object(
+        vec![
+            text("hash", "The content hash, for spec.layers of a VirtualCluster."),
+            property("objects", scalar(SchemaType::Integer), "How many objects the layer holds."),
+        ],
+        &[],
+    );
+    let mut root = object(
+        vec![
+            text("apiVersion", "The versioned schema of this representation of the object."),
+            text("kind", "The REST resource this object represents."),
+            metadata(),
+            property("spec", object(vec![manifests], &["manifests"]), "What the layer holds."),
+            property("status", status, "The answer."),
+        ],
+        &["spec"],
+    );
+    root.description =
+        "Layer stores objects that control planes share without a copy of their own, and is answered with their content hash."
+            .into();
+    root
+}
+
 /// The shape of a `VirtualCluster`. Its `metadata` is that of every object and is not described here.
 pub fn virtual_cluster_schema() -> Schema {
     let mut policy = text(

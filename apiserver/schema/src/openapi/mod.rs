@@ -74,19 +74,27 @@ impl Form {
 pub fn v3(group_version: &GroupVersion, resources: &[ResourcePaths]) -> Value {
     let mut definitions = Definitions::new(Form::V3, [group_version.clone()].into());
     let mut paths = Map::new();
-    paths::group_version(group_version, Form::V3, &mut definitions, &mut paths);
+    // A group that definitions make has a document of its own kind.
+    let custom =
+        !resources.is_empty() && resources.iter().all(|resource| resource.schema.type_name.is_none());
+    if !custom {
+        paths::group_version(group_version, Form::V3, &mut definitions, &mut paths);
+    }
     for resource in resources {
         paths::resource(resource, Form::V3, &mut definitions, &mut paths);
     }
-    json!({
+    let mut document = json!({
         "openapi": "3.0.0",
         "info": {"title": "Kubernetes", "version": "unversioned"},
         "paths": paths,
-        "components": {
-            "schemas": definitions.finish(),
-            "securitySchemes": {"BearerToken": bearer_token()},
-        },
-    })
+        "components": {"schemas": definitions.finish()},
+    });
+    if custom {
+        document["info"] = json!({"title": "Kubernetes CRD Swagger", "version": "v0.1.0"});
+    } else {
+        document["components"]["securitySchemes"] = json!({"BearerToken": bearer_token()});
+    }
+    document
 }
 
 /// The document of all groups, as `/openapi/v2` serves it.

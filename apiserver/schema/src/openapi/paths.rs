@@ -23,7 +23,9 @@ const LISTING: &[&str] = &[
     "watch",
 ];
 const WRITING: &[&str] = &["dryRun", "fieldManager", "fieldValidation"];
-const PATCHING: &[&str] = &["dryRun", "fieldManager", "fieldValidation", "force"];
+const PATCHING: &[&str] = &["dryRun", "fieldManager for patches", "fieldValidation", "force"];
+/// What is asked of one custom resource.
+const READING: &[&str] = &["resourceVersion"];
 const DELETING: &[&str] = &[
     "dryRun",
     "gracePeriodSeconds",
@@ -72,8 +74,11 @@ struct Operation<'a> {
     codes: &'a [(&'a str, &'a str)],
     patches: &'a [&'a str],
     media: &'a [&'a str],
+    /// The media types of the body; that of a patch has its own.
+    takes: &'a [&'a str],
 }
 
+const ANY: &[&str] = &["*/*"];
 const OK: (&str, &str) = ("200", "OK");
 const CREATED: (&str, &str) = ("201", "Created");
 const ACCEPTED: (&str, &str) = ("202", "Accepted");
@@ -98,6 +103,7 @@ pub(super) fn group_version(
         codes: &[OK],
         patches: &[],
         media: MEDIA,
+        takes: ANY,
     };
     let (name, written) = write(&operation, group_version, None, form);
     let mut path = Map::new();
@@ -115,7 +121,7 @@ pub(super) fn resource(
     let gv = GroupVersion::new(resource.group.clone(), resource.version.clone());
     let gvk = GroupVersionKind::new(gv.group.clone(), gv.version.clone(), resource.kind.clone());
     let custom = resource.schema.type_name.is_none();
-    let media = if custom { CUSTOM_MEDIA } else { MEDIA };
+    let (media, takes) = if custom { (CUSTOM_MEDIA, CUSTOM_MEDIA) } else { (MEDIA, ANY) };
     let (one, list) = definitions.refer_resource(resource);
     let has = |verb: &str| resource.verbs.iter().any(|v| &**v == verb);
     let mut refer =
@@ -126,7 +132,7 @@ pub(super) fn resource(
     let patches_any =
         has("patch") || resource.subresources.iter().any(|s| s.verbs.iter().any(|verb| &**verb == "patch"));
     let patch = refer(patches_any, "Patch");
-    refer(has("watch"), "WatchEvent");
+    refer(has("watch") && !custom, "WatchEvent");
     let kind_name = &*resource.kind;
     let scope = if resource.namespaced { "Namespaced" } else { "" };
     let base = format!("/{}", v3_path(&gv));
@@ -140,7 +146,11 @@ pub(super) fn resource(
         method: "get",
         action: "list",
         verb: "list",
-        description: format!("list or watch objects of kind {kind_name}"),
+        description: if custom {
+            format!("list objects of kind {kind_name}")
+        } else {
+            format!("list or watch objects of kind {kind_name}")
+        },
         suffix,
         query: LISTING,
         body: None,
@@ -148,6 +158,7 @@ pub(super) fn resource(
         codes: &[OK],
         patches: &[],
         media,
+        takes,
     };
     if has("list") {
         collection.push(listing(suffix.clone()));
@@ -165,6 +176,7 @@ pub(super) fn resource(
             codes: &[OK, CREATED, ACCEPTED],
             patches: &[],
             media,
+            takes,
         });
     }
     if has("deletecollection") {
@@ -174,18 +186,21 @@ pub(super) fn resource(
             verb: "delete",
             description: format!("delete collection of {kind_name}"),
             suffix: format!("Collection{suffix}"),
-            query: DELETING_ALL,
-            body: Some(options.clone()),
+            query: if custom { LISTING } else { DELETING_ALL },
+            body: (!custom).then(|| options.clone()),
             answer: status.clone(),
             codes: &[OK],
             patches: &[],
             media,
+            takes,
         });
     }
     let mut item = Vec::new();
     let verbs: Vec<&str> = resource.verbs.iter().map(|v| &**v).collect();
     let told = |what: &str| format!("{what} the specified {kind_name}");
-    items(&verbs, &told, &suffix, &one, &patch, &patches, media, &mut item);
+    let reading = if custom { READING } else { &[] };
+    let types = Types { patches: &patches, media, takes, reading };
+    items(&verbs, &told, &suffix, &one, &patch, types, &mut item);
     if has("delete") {
         item.push(Operation {
             method: "delete",
@@ -199,6 +214,7 @@ pub(super) fn resource(
             codes: &[OK, ACCEPTED],
             patches: &[],
             media,
+            takes,
         });
     }
     let plural = &*resource.plural;
@@ -206,21 +222,32 @@ pub(super) fn resource(
     add(paths, format!("{within}/{plural}"), &collection, None, namespace, &gv, &gvk, form);
     add(paths, format!("{within}/{plural}/{{name}}"), &item, Some(kind_name), namespace, &gv, &gvk, form);
     if resource.namespaced && has("list") {
-        let everywhere = [listing(format!("{kind_name}ForAllNamespaces"))];
-        add(paths, format!("{base}/{plural}"), &everywhere, None, None, &gv, &gvk, form);
+        let mut everywhere = [listing(format!("{kind_name}ForAllNamespaces"))];
+        let path = format!("{base}/{plural}");
+        if custom {
+            everywhere[0].query = &[];
+        }
+        add(paths, path.clone(), &everywhere, None, None, &gv, &gvk, form);
+        if custom && let Some(written) = paths.get_mut(&path) {
+            // The one operation shares its parameters with the path.
+            let mut names = LISTING.to_vec();
+            names.push("pretty");
+            names.sort_unstable();
+            written["parameters"] = names.into_iter().filter_map(|name| parameter(name, form)).collect();
+        }
     }
     for subresource in &resource.subresources {
         let of = match subresource.schema.as_ref().and_then(|schema| schema.type_name.as_ref()) {
             Some(name) => definitions.refer(name),
             None => one.clone(),
         };
-        let gvk = subresource.kind.as_ref().unwrap_or(&gvk);
+        let gvk = subresource.kind.as_ref().filter(|_| !custom).unwrap_or(&gvk);
         let name = &*subresource.name;
         let verbs: Vec<&str> = subresource.verbs.iter().map(|v| &**v).collect();
         let told = |what: &str| format!("{what} {name} of the specified {kind_name}");
         let suffix = format!("{suffix}{}", capital(name));
         let mut operations = Vec::new();
-        items(&verbs, &told, &suffix, &of, &patch, &patches, media, &mut operations);
+        items(&verbs, &told, &suffix, &of, &patch, types, &mut operations);
         if verbs.contains(&"create") {
             operations.push(Operation {
                 method: "post",
@@ -234,6 +261,7 @@ pub(super) fn resource(
                 codes: &[OK, CREATED, ACCEPTED],
                 patches: &[],
                 media,
+                takes,
             });
         }
         let path = format!("{within}/{plural}/{{name}}/{name}");
@@ -241,16 +269,23 @@ pub(super) fn resource(
     }
 }
 
+/// The media types of a resource, and what is asked when one object is read.
+#[derive(Clone, Copy)]
+struct Types<'a> {
+    patches: &'a [&'a str],
+    media: &'a [&'a str],
+    takes: &'a [&'a str],
+    reading: &'a [&'a str],
+}
+
 /// `get`, `update` and `patch` of one object or subresource.
-#[expect(clippy::too_many_arguments, reason = "the parts of an operation")]
 fn items<'a>(
     verbs: &[&str],
     told: &dyn Fn(&str) -> String,
     suffix: &str,
     of: &Value,
     patch: &Value,
-    patches: &'a [&'a str],
-    media: &'a [&'a str],
+    types: Types<'a>,
     out: &mut Vec<Operation<'a>>,
 ) {
     let make = |method, action, verb, what: &str, query, body, codes, patches| Operation {
@@ -264,10 +299,13 @@ fn items<'a>(
         answer: of.clone(),
         codes,
         patches,
-        media,
+        media: types.media,
+        takes: types.takes,
     };
+    // What makes a custom resource by a patch is not told.
+    let custom = !types.reading.is_empty();
     if verbs.contains(&"get") {
-        out.push(make("get", "get", "read", "read", &[], None, &[OK], &[]));
+        out.push(make("get", "get", "read", "read", types.reading, None, &[OK], &[]));
     }
     if verbs.contains(&"update") {
         out.push(make("put", "put", "replace", "replace", WRITING, Some(of.clone()), &[OK, CREATED], &[]));
@@ -281,8 +319,8 @@ fn items<'a>(
             what,
             PATCHING,
             Some(patch.clone()),
-            &[OK, CREATED],
-            patches,
+            if custom { &[OK] } else { &[OK, CREATED] },
+            types.patches,
         ));
     }
 }
@@ -339,6 +377,7 @@ fn parameter(name: &str, form: Form) -> Option<Value> {
         .map(|line| line.splitn(3, '\t'))
         .find_map(|mut columns| (columns.next() == Some(name)).then_some(columns))?;
     let (type_name, description) = (columns.next()?, columns.next()?.replace("\\n", "\n"));
+    let name = name.split(' ').next().unwrap_or(name);
     let mut out = json!({"name": name, "in": "query", "description": description});
     typed(&mut out, type_name, form);
     Some(out)
@@ -374,7 +413,7 @@ fn write(
                 parameters.push(parameter);
             }
             Form::V3 => {
-                let types: &[&str] = if operation.patches.is_empty() { &["*/*"] } else { operation.patches };
+                let types = if operation.patches.is_empty() { operation.takes } else { operation.patches };
                 out["requestBody"] = json!({"content": content(types, body)});
                 if !optional {
                     out["requestBody"]["required"] = true.into();

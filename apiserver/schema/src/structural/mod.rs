@@ -1,8 +1,12 @@
 //! From the `JSONSchemaProps` of a CustomResourceDefinition to a [`Schema`].
 
+mod defaults;
+mod raw;
 mod rules;
+mod selectable;
+mod supported;
 
-pub use rules::check;
+pub use selectable::check_selectable;
 
 use kplane_machinery::field::{ErrorList, FieldError, Path};
 use kplane_machinery::schema::{
@@ -20,6 +24,24 @@ pub fn from_json(raw: &Value, path: &Path) -> Result<Schema, ErrorList> {
     let mut errors = Vec::new();
     let schema = read(raw, path, &mut errors);
     if errors.is_empty() { Ok(schema) } else { Err(errors) }
+}
+
+/// What keeps a schema of a CustomResourceDefinition from being structural, or from being supported at all. Rules in CEL are
+/// not looked at.
+pub fn check(raw: &Value, path: &Path) -> ErrorList {
+    let Some(fields) = raw.as_object() else {
+        return vec![FieldError::required(path, "must be a schema")];
+    };
+    let mut errors = Vec::new();
+    // One that cannot be structural at all is told only what is not supported.
+    if rules::is_readable(fields) {
+        errors = rules::check(fields, path);
+        if errors.is_empty() {
+            defaults::check(raw, path, &mut errors);
+        }
+    }
+    errors.extend(supported::check(fields, path));
+    errors
 }
 
 /// Gives the schema of a custom resource the fields that every object has.
@@ -109,7 +131,8 @@ fn read(raw: &Value, path: &Path, errors: &mut ErrorList) -> Schema {
     }
     match fields.get("additionalProperties") {
         Some(Value::Bool(true)) => {
-            schema.additional = Some(Schema { preserve_unknown: true, ..Schema::default() }.into());
+            // Any values, of which nothing is known: what is in maps among them is pruned.
+            schema.additional = Some(Schema::default().into());
         }
         Some(raw @ Value::Object(_)) => {
             schema.additional = Some(read(raw, &path.child("additionalProperties"), errors).into());
@@ -202,4 +225,64 @@ fn validations(fields: &Map<String, Value>, path: &Path, errors: &mut ErrorList)
         "x-kubernetes-validations",
     ];
     given.iter().any(|name| fields.contains_key(*name)).then_some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn told(raw: Value) -> Vec<String> {
+        check(&raw, &Path::new("s")).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn errors_read_as_upstream() {
+        assert_eq!(
+            told(
+                json!({"type": "object", "properties": {"spec": {"type": "object", "properties": {"untyped": {}}}}})
+            ),
+            [
+                "s.properties[spec].properties[untyped].type: Required value: must not be empty for specified object fields"
+            ]
+        );
+        assert_eq!(
+            told(json!({"type": "object", "properties": {"l": {"type": "array"}}, "$ref": "x"})),
+            [
+                "s.$ref: Forbidden: $ref is not supported",
+                "s.properties[l].items: Required value: must be specified"
+            ]
+        );
+        assert_eq!(
+            told(
+                json!({"type": "object", "anyOf": [{"properties": {"a": {"type": "string", "minLength": 1}}}]})
+            ),
+            [
+                "s.properties[a]: Required value: because it is defined in s.anyOf[0].properties[a]",
+                "s.anyOf[0].properties[a].type: Forbidden: must be empty to be structural",
+            ]
+        );
+        assert_eq!(
+            told(json!({"type": "object", "properties": {"a": {"type": "string", "default": 1}}})),
+            [
+                "s.properties[a].default: Invalid value: \"integer\":  in body must be of type string: \"integer\""
+            ]
+        );
+    }
+
+    #[test]
+    fn structural_schemas_pass() {
+        let none: Vec<String> = Vec::new();
+        assert_eq!(
+            told(json!({"type": "object", "properties": {
+                "metadata": {"type": "object", "properties": {"name": {"type": "string", "maxLength": 3}}},
+                "port": {"x-kubernetes-int-or-string": true, "anyOf": [{"type": "integer"}, {"type": "string"}]},
+                "any": {"x-kubernetes-preserve-unknown-fields": true},
+                "map": {"type": "object", "additionalProperties": {"type": "string"}},
+                "l": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["k"],
+                    "items": {"type": "object", "required": ["k"], "properties": {"k": {"type": "string"}}}},
+            }})),
+            none
+        );
+    }
 }

@@ -69,7 +69,7 @@ fn key_of(schema: &Schema, item: &Value, keys: &[std::sync::Arc<str>]) -> Value 
     Value::Object(out)
 }
 
-/// What an item was before: in a map the one with its keys, in a set the same; atomic lists have none.
+/// What an item was before: in a map the one with its keys. Items of other lists are not told apart.
 pub(super) fn counterpart<'a>(schema: &Schema, item: &Value, old: Option<&'a [Value]>) -> Option<&'a Value> {
     let old = old?;
     match &schema.list_type {
@@ -77,7 +77,6 @@ pub(super) fn counterpart<'a>(schema: &Schema, item: &Value, old: Option<&'a [Va
             let key = key_of(schema, item, keys);
             old.iter().find(|other| key_of(schema, other, keys) == key)
         }
-        ListType::Set => old.iter().find(|other| *other == item),
-        ListType::Atomic => None,
+        ListType::Set | ListType::Atomic => None,
     }
 }

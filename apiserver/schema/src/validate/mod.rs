@@ -1,11 +1,14 @@
 //! Validation of custom resources against their schema, worded as `k8s.io/kube-openapi/pkg/validation/validate` and
 //! `k8s.io/apiextensions-apiserver/pkg/apiserver/validation` do. Rules in CEL are not run here.
 
+mod embedded;
 mod format;
 mod lists;
 mod pattern;
 
 use std::fmt;
+
+pub(crate) use pattern::error as pattern_error;
 
 use kplane_machinery::field::{ErrorList, ErrorType, FieldError, Path, go_quote, go_value};
 use kplane_machinery::schema::{Schema, SchemaType, Validations};
@@ -125,11 +128,7 @@ fn object(
         }
     }
     if schema.embedded_resource {
-        for name in ["apiVersion", "kind"] {
-            if fields.get(name).and_then(Value::as_str).is_none_or(str::is_empty) {
-                errors.push(FieldError::required(&Step::Field(at, name).path(), "must not be empty"));
-            }
-        }
+        embedded::check(fields, at, errors);
     }
     for (name, given) in fields {
         let of = match schema.property(name) {

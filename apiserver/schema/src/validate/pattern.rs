@@ -11,6 +11,11 @@ const KEPT: usize = 512;
 /// A pattern that needs more memory than this is not used.
 const SIZE_LIMIT: usize = 1 << 20;
 
+/// Why a pattern is none.
+pub(crate) fn error(pattern: &str) -> Option<String> {
+    RegexBuilder::new(pattern).size_limit(SIZE_LIMIT).build().err().map(|error| error.to_string())
+}
+
 /// Whether a text has a match of the pattern; `None` if there is no such pattern.
 pub(super) fn matches(pattern: &str, text: &str) -> Option<bool> {
     static COMPILED: OnceLock<RwLock<HashMap<String, Option<Regex>>>> = OnceLock::new();

@@ -17,7 +17,7 @@ use tokio::sync::Semaphore;
 
 use super::compile::condition;
 use super::names::{approval, judge};
-use super::{compile, resource_key};
+use super::{Fact, compile, resource_key};
 use crate::app::App;
 use crate::endpoints::cx::{Cx, Resource};
 use crate::endpoints::delete::{self, DeleteOptions};
@@ -214,31 +214,40 @@ pub async fn establish(app: &Arc<App>, vcp: &Arc<Vcp>, name: &str) -> Result<(),
     };
     write::update(&cx, &resource, change, |old| {
         let mut crd = old.cloned().ok_or_else(|| Status::not_found(&resource.group_resource(), name))?;
-        let verdict = judge(&crd, others())?;
-        let now = system::now();
-        if let Some(status) = crd["status"].as_object_mut() {
-            status.insert("acceptedNames".into(), verdict.accepted);
-        }
-        match &verdict.conflict {
-            None => set(&mut crd, "NamesAccepted", "True", "NoConflicts", "no conflicts found", &now),
-            Some((reason, message)) => set(&mut crd, "NamesAccepted", "False", reason, message, &now),
-        }
-        // Once established it stays so: only new names may be refused.
-        if condition(&crd, "Established") != Some("True") {
-            if verdict.conflict.is_none() {
-                let message = "the initial names have been accepted";
-                set(&mut crd, "Established", "True", "InitialNamesAccepted", message, &now);
-            } else {
-                set(&mut crd, "Established", "False", "NotAccepted", "not all names are accepted", &now);
-            }
-        }
-        if let Some((status, reason, message)) = approval(&crd) {
-            set(&mut crd, CONFORMANT, status, reason, &message, &now);
-        }
+        accept(&mut crd, others(), &system::now())?;
         Ok(crd)
     })
     .await
     .map(|_| ())
+}
+
+/// Says of a definition which of its names it has, beside those of `others` of its group, and whether it is established.
+pub fn accept<'a>(
+    crd: &mut Value,
+    others: impl Iterator<Item = &'a Fact> + Clone,
+    now: &str,
+) -> Result<(), Status> {
+    let verdict = judge(crd, others)?;
+    if let Some(status) = crd["status"].as_object_mut() {
+        status.insert("acceptedNames".into(), verdict.accepted);
+    }
+    match &verdict.conflict {
+        None => set(crd, "NamesAccepted", "True", "NoConflicts", "no conflicts found", now),
+        Some((reason, message)) => set(crd, "NamesAccepted", "False", reason, message, now),
+    }
+    // Once established it stays so: only new names may be refused.
+    if condition(crd, "Established") != Some("True") {
+        if verdict.conflict.is_none() {
+            let message = "the initial names have been accepted";
+            set(crd, "Established", "True", "InitialNamesAccepted", message, now);
+        } else {
+            set(crd, "Established", "False", "NotAccepted", "not all names are accepted", now);
+        }
+    }
+    if let Some((status, reason, message)) = approval(crd) {
+        set(crd, CONFORMANT, status, reason, &message, now);
+    }
+    Ok(())
 }
 
 /// Settles a definition that was just created, before its creator is answered: what it asks for next is most often the kind.

@@ -43,9 +43,9 @@ pub struct Fact {
 }
 
 impl Fact {
-    /// One that makes no kind.
-    #[cfg(test)]
-    pub fn of_names(name: &str, group: &str, accepted: Names) -> Self {
+    /// One of which only the names matter.
+    pub fn of_names(name: &str, group: &str, accepted: &Value) -> Self {
+        let accepted = Names::of(accepted);
         Self { name: name.into(), group: group.into(), accepted, settled: true, def: Ok(None) }
     }
 

@@ -142,7 +142,7 @@ mod tests {
     use super::*;
 
     fn of(accepted: &Value) -> Fact {
-        Fact::of_names("others.birds.test", "birds.test", Names::of(accepted))
+        Fact::of_names("others.birds.test", "birds.test", accepted)
     }
 
     #[test]

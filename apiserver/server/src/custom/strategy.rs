@@ -56,11 +56,15 @@ impl Strategy for CustomStrategy {
         StatusKeeps::All
     }
 
-    fn prepare_create(&self, _cx: &Context<'_>, object: &mut Value) {
+    fn prepare_create(&self, cx: &Context<'_>, object: &mut Value) {
         if self.has_status
             && let Some(fields) = object.as_object_mut()
         {
             fields.remove("status");
+            // A status that has a default shows it from the beginning.
+            if let Some(version) = cx.def.version(cx.version) {
+                kplane_schema::default(&version.schema, object);
+            }
         }
         kplane_machinery::object::set_meta(object, "generation", Some(1.into()));
     }

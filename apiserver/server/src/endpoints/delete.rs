@@ -212,8 +212,8 @@ async fn delete_once(
             // What finalization of the kind's own holds has no grace period.
             if !resource.def.strategy.holds_deletion(&old) {
                 object::set_meta(&mut new, "deletionGracePeriodSeconds", Some(seconds.into()));
+                system::next_generation(&mut new);
             }
-            system::next_generation(&mut new);
         }
         resource.def.strategy.begin_deletion(&mut new);
         if new == old {
@@ -223,7 +223,7 @@ async fn delete_once(
             return Ok(Ok(Deleted { object: new, gone: false }));
         }
         let encoded = conversion::encode(cx, resource, &new).await?;
-        let effects = crate::tenancy::effects_of_update(cx, resource, &new, &old)?;
+        let effects = crate::tenancy::effects_of_update(cx, resource, &new, &old).await?;
         return match cx
             .app
             .registry

@@ -250,7 +250,7 @@ pub async fn create(
             object::set_meta(&mut candidate, "resourceVersion", None);
             return Ok(Written { object: candidate, created: true, deleted: false });
         }
-        let effects = crate::tenancy::effects_of_create(cx, resource, &candidate)?;
+        let effects = crate::tenancy::effects_of_create(cx, resource, &candidate).await?;
         match cx.app.registry.create(&cx.vcp, &key, encoded, resource.def.time_to_live, effects).await {
             Ok(stored) => {
                 let mut object = candidate;
@@ -425,7 +425,7 @@ async fn attempt(
             Err(error) => Err(failures::write(resource, change.name, error)),
         };
     }
-    let effects = crate::tenancy::effects_of_update(cx, resource, &new, &old)?;
+    let effects = crate::tenancy::effects_of_update(cx, resource, &new, &old).await?;
     match cx.app.registry.update(&cx.vcp, &key, stored, encoded, resource.def.time_to_live, effects).await {
         Ok(stored) => {
             set_version(&mut new, &stored);

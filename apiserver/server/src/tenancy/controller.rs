@@ -9,8 +9,9 @@ use kplane_kinds::tenancy::{DATA_FINALIZER, GROUP, VERSION};
 use kplane_machinery::{Status, object};
 use kplane_registry::{AcrossEvent, ListRequest, Stored};
 use serde_json::Value;
+use tokio::sync::Semaphore;
 
-use super::{PLURAL, id_of, resource_key, terminating};
+use super::{PLURAL, id_of, resource_key, roles, terminating};
 use crate::app::App;
 use crate::endpoints::cx::{Cx, Resource};
 use crate::endpoints::failures;
@@ -18,11 +19,16 @@ use crate::endpoints::managed::Tracking;
 use crate::endpoints::write::{self, Change, Preconditions};
 
 const BACKOFF: Duration = Duration::from_secs(1);
+/// As many control planes follow their layers at once.
+const MOVING: usize = 4;
 /// As many records a page, so that many of them need not be in memory at once.
 const PAGE: usize = 500;
 
 /// Runs until the server ends.
 pub async fn run(app: Arc<App>) {
+    if let Err(status) = roles::reconcile_all(&app).await {
+        tracing::warn!(%status, "the policy of control planes could not follow their layers");
+    }
     while !app.shutdown.is_cancelled() {
         if let Err(status) = follow(&app).await {
             tracing::warn!(%status, "the records of control planes could not be followed; trying again");
@@ -55,6 +61,7 @@ async fn follow(app: &Arc<App>) -> Result<(), Status> {
     let events =
         app.registry.watch_all(Some(&resource_key()), Some(revision)).await.map_err(failures::store)?;
     futures::pin_mut!(events);
+    let moving = Arc::new(Semaphore::new(MOVING));
     loop {
         let item = tokio::select! {
             () = app.shutdown.cancelled() => return Ok(()),
@@ -63,12 +70,46 @@ async fn follow(app: &Arc<App>) -> Result<(), Status> {
                 None => return Ok(()),
             },
         };
-        if let AcrossEvent::Event { vcp, object, .. } = item
+        if let AcrossEvent::Event { vcp, object, previous, .. } = item
             && vcp.is_root()
         {
             consider(app, &object).await;
+            if let Some(previous) = previous {
+                follow_layers(app, &previous, &object, &moving);
+            }
         }
     }
+}
+
+/// Lets the policy of a control plane that moved to other layers follow them.
+fn follow_layers(app: &Arc<App>, before: &Stored, after: &Stored, moving: &Arc<Semaphore>) {
+    let (Ok(before), Ok(after)) = (before.to_value(), after.to_value()) else { return };
+    if before["spec"]["layers"] == after["spec"]["layers"] || terminating(&after) {
+        return;
+    }
+    let (app, moving) = (app.clone(), moving.clone());
+    tokio::spawn(async move {
+        let name = object::name(&after);
+        loop {
+            let Ok(permit) = moving.acquire().await else { return };
+            let reconciled = match app.registry.vcp(name).await {
+                Ok(Some(vcp)) => roles::reconcile(&app, &vcp).await,
+                Ok(None) => return,
+                Err(error) => Err(failures::store(error)),
+            };
+            match reconciled {
+                Err(status) if status.code != 404 => {
+                    tracing::warn!(name, %status, "the policy of a control plane could not follow its layers; trying again");
+                }
+                _ => return,
+            }
+            drop(permit);
+            tokio::select! {
+                () = app.shutdown.cancelled() => return,
+                () = tokio::time::sleep(BACKOFF) => {}
+            }
+        }
+    });
 }
 
 /// Begins the removal of a record's data, if that is asked for. A failure is tried again until the data is gone.

@@ -3,10 +3,12 @@
 
 pub mod controller;
 pub mod credentials;
+mod roles;
 
 use kplane_kinds::tenancy::GROUP;
+use kplane_machinery::field::{FieldError, Path};
 use kplane_machinery::time::Time;
-use kplane_machinery::{GroupResource, Status, object};
+use kplane_machinery::{GroupKind, GroupResource, Status, object};
 use kplane_registry::{ContentHash, CredentialPolicy, Effects, NewVcp, ResourceKey, VcpId, VcpState};
 use serde_json::Value;
 
@@ -33,18 +35,35 @@ fn terminating(record: &Value) -> bool {
     record["metadata"].get("deletionTimestamp").is_some()
 }
 
-/// The layers a record names, those that all control planes start from before them.
-fn layers(cx: &Cx, record: &Value) -> Result<Vec<ContentHash>, Status> {
-    let mut layers = cx.app.base.layers.clone();
-    for given in record["spec"]["layers"].as_array().into_iter().flatten() {
+/// The layers a record names.
+fn layers_of(record: &Value) -> Vec<ContentHash> {
+    let given = record["spec"]["layers"].as_array().into_iter().flatten();
+    given.filter_map(|hash| ContentHash::parse(hash.as_str()?)).collect()
+}
+
+/// Refuses layers that are not there. `old` is the record that was: what it names is there.
+async fn check_layers(cx: &Cx, record: &Value, old: Option<&Value>) -> Result<(), Status> {
+    let at = Path::new("spec").child("layers");
+    let known = old.map(layers_of).unwrap_or_default();
+    let mut errors = Vec::new();
+    for (index, given) in record["spec"]["layers"].as_array().into_iter().flatten().enumerate() {
         let text = given.as_str().unwrap_or("");
-        let hash = ContentHash::parse(text)
-            .ok_or_else(|| Status::bad_request(format!("spec.layers: {text:?} is not a content hash")))?;
-        if !layers.contains(&hash) {
-            layers.push(hash);
+        let at = at.index(index);
+        match ContentHash::parse(text) {
+            None => errors.push(FieldError::invalid_str(&at, text, "is not a content hash")),
+            Some(hash) if known.contains(&hash) => {}
+            Some(hash) => {
+                if !cx.app.registry.has_layer(hash).await.map_err(failures::store)? {
+                    let why = "there is no such layer; create a Layer with its manifests first";
+                    errors.push(FieldError::invalid_str(&at, text, why));
+                }
+            }
         }
     }
-    Ok(layers)
+    if errors.is_empty() {
+        return Ok(());
+    }
+    Err(Status::invalid(&GroupKind::new(GROUP, "VirtualCluster"), object::name(record), &errors))
 }
 
 /// Refuses issuers that could not judge a token.
@@ -72,27 +91,36 @@ fn credentials_policy(record: &Value) -> CredentialPolicy {
 }
 
 /// What creating an object does besides.
-pub fn effects_of_create(cx: &Cx, resource: &Resource, object: &Value) -> Result<Effects, Status> {
+pub async fn effects_of_create(cx: &Cx, resource: &Resource, object: &Value) -> Result<Effects, Status> {
     if !is_record(cx, resource) {
         return Ok(Effects::default());
     }
     check_issuers(cx, resource, object)?;
     let created = Time::parse(object::meta_str(object, "creationTimestamp"))
         .map_err(|e| Status::internal(format!("the time of creation: {e}")))?;
+    check_layers(cx, object, None).await?;
+    let named = layers_of(object);
     let new = NewVcp {
         uid: object::uid(object).to_owned(),
         name: object::name(object).to_owned(),
         created: created.unix(),
-        layers: layers(cx, object)?,
+        layers: cx.app.base.layers.iter().chain(&named).copied().collect(),
         parameters: cx.app.base.parameters,
         credentials: credentials_policy(object),
     };
-    cx.app.registry.creation(&new).map_err(failures::store)
+    let mut effects = cx.app.registry.creation(&new).map_err(failures::store)?;
+    effects.compares.extend(cx.app.registry.layers_stay(&named));
+    Ok(effects)
 }
 
 /// What changing an object does besides: a control plane that is detached or on its way out is closed, one that is
-/// attached again is opened, and credentials that were revoked are good no more.
-pub fn effects_of_update(cx: &Cx, resource: &Resource, new: &Value, old: &Value) -> Result<Effects, Status> {
+/// attached again is opened, one that names other layers is moved to them, and credentials that were revoked are good no more.
+pub async fn effects_of_update(
+    cx: &Cx,
+    resource: &Resource,
+    new: &Value,
+    old: &Value,
+) -> Result<Effects, Status> {
     if !is_record(cx, resource) {
         return Ok(Effects::default());
     }
@@ -105,10 +133,15 @@ pub fn effects_of_update(cx: &Cx, resource: &Resource, new: &Value, old: &Value)
         check_issuers(cx, resource, new)?;
     }
     let policy = credentials_policy(new);
-    if state(new) == state(old) && policy == credentials_policy(old) {
+    let (before, after) = (layers_of(old), layers_of(new));
+    let moved = new["spec"]["layers"] != old["spec"]["layers"];
+    if state(new) == state(old) && policy == credentials_policy(old) && !moved {
         return Ok(Effects::default());
     }
-    cx.app.registry.change(id_of(new)?, state(new), &policy).map_err(failures::store)
+    if moved {
+        check_layers(cx, new, Some(old)).await?;
+    }
+    cx.app.registry.change(id_of(new)?, state(new), &policy, &before, &after).map_err(failures::store)
 }
 
 /// What deleting an object does besides: nothing, for its data went before it.

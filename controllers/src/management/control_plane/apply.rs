@@ -33,6 +33,7 @@ pub async fn apply(
     };
     progress.record_uid = record.uid();
     progress.epoch = record.spec.credential_epoch;
+    progress.addons = Some(prepared.valid.addons());
 
     let (namespace, endpoint) =
         tokio::join!(apply_namespace(&prepared, context), apply_endpoint(&prepared, context));

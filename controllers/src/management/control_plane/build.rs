@@ -92,6 +92,7 @@ fn record(
         record.spec.egress.clone_from(&valid.egress);
     }
     record.spec.class_name.clone_from(&valid.class_name);
+    record.spec.layers.clone_from(&valid.layers);
     if record.spec.detached == Some(true) {
         record.spec.detached = Some(false);
     }

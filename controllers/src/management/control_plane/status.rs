@@ -1,11 +1,11 @@
 //! The status of a ControlPlane (no client required, but for Events).
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kplane_crds::conditions::{ACCEPTED, CREDENTIALS_READY, ENDPOINT_READY, READY, reason};
+use kplane_crds::conditions::{ACCEPTED, ADDONS_READY, CREDENTIALS_READY, ENDPOINT_READY, READY, reason};
 use kplane_crds::reference::SecretReference;
 use kplane_crds::v1alpha1::{ControlPlane, ControlPlaneStatus};
 
-use super::validate::Refusal;
+use super::validate::{AddonsState, Refusal};
 use crate::Error;
 use crate::management::access::rotation;
 use crate::management::context::Context;
@@ -19,6 +19,8 @@ pub struct Progress {
     pub record_uid: Option<String>,
     /// The epoch of the credentials, once the path is ours.
     pub epoch: Option<i64>,
+    /// How the add-ons of the class are, once the record is written.
+    pub addons: Option<AddonsState>,
     /// The addresses, inside and outside, once they are known.
     pub addresses: Option<(String, String)>,
     /// The Secret, once it is written.
@@ -62,6 +64,18 @@ pub fn compute(
         status.credential_epoch = progress.epoch;
         conditions.set(ACCEPTED, true, reason::RECONCILED, "the path belongs to this control plane");
     }
+    match &progress.addons {
+        None => {}
+        Some(AddonsState::None) => {
+            conditions.remove(ADDONS_READY);
+        }
+        Some(AddonsState::Ready) => {
+            conditions.set(ADDONS_READY, true, reason::RECONCILED, "the add-ons of the class are there");
+        }
+        Some(AddonsState::Pending(why)) => {
+            conditions.set(ADDONS_READY, false, reason::ADDONS_PENDING, why.clone());
+        }
+    }
     if let Some((internal, external)) = &progress.addresses {
         status.endpoint = Some(internal.clone());
         status.external_endpoint = Some(external.clone());
@@ -73,6 +87,10 @@ pub fn compute(
         status.rotation = rotation(&control_plane.metadata);
         conditions.set(CREDENTIALS_READY, true, reason::RECONCILED, "the kubeconfigs are in the Secret");
     }
+    let pending = match &progress.addons {
+        Some(AddonsState::Pending(why)) => Some(why.clone()),
+        _ => None,
+    };
     match (&progress.error, &progress.refusal) {
         (Some(error), _) => {
             let message = error.to_string();
@@ -90,6 +108,9 @@ pub fn compute(
             } else {
                 conditions.reconciling(refusal.reason, refusal.message.clone());
             }
+        }
+        (None, None) if progress.validity.is_some() && pending.is_some() => {
+            conditions.reconciling(reason::ADDONS_PENDING, pending.unwrap_or_default());
         }
         (None, None) if progress.validity.is_some() => {
             conditions.ready(reason::RECONCILED, "the control plane is ready");

@@ -1,6 +1,6 @@
 //! Decides whether a ControlPlane can be provided, and on what terms (no client required).
 
-use kplane_crds::conditions::{ACCEPTED, ENDPOINT_READY, READY, reason};
+use kplane_crds::conditions::{ACCEPTED, ADDONS_READY, ENDPOINT_READY, READY, reason};
 use kplane_crds::is_cluster_path;
 use kplane_crds::tenancy::VirtualCluster;
 use kplane_crds::v1alpha1::{
@@ -12,6 +12,7 @@ use super::dereference::{AtServer, Found, Reference};
 use crate::management::access::is_controlled_by;
 use crate::management::kubeconfig::Addresses;
 use crate::management::plane::{Access, control_plane_url};
+use crate::runtime::conditions::find;
 
 /// Why a ControlPlane is not provided.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +69,10 @@ pub struct Valid {
     pub class_name: Option<String>,
     /// What its calls may reach besides, by its class.
     pub egress: Option<Egress>,
+    /// The layers of the class's add-ons.
+    pub layers: Vec<String>,
+    /// Why the add-ons are not all there, if they are not.
+    pub addons_pending: Option<String>,
     /// The ClusterRole of the kubeconfig.
     pub role: String,
     /// The issuers whose tokens are accepted.
@@ -82,6 +87,28 @@ pub struct Valid {
     pub access: Access,
     /// What was made before.
     pub found: Made,
+}
+
+impl Valid {
+    /// How the add-ons of the class are.
+    pub fn addons(&self) -> AddonsState {
+        match (&self.addons_pending, self.layers.is_empty()) {
+            (Some(why), _) => AddonsState::Pending(why.clone()),
+            (None, true) => AddonsState::None,
+            (None, false) => AddonsState::Ready,
+        }
+    }
+}
+
+/// How the add-ons of a control plane are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AddonsState {
+    /// It has none.
+    None,
+    /// They are there.
+    Ready,
+    /// They are not all there, for this reason.
+    Pending(String),
 }
 
 /// What was made before.
@@ -158,6 +185,8 @@ pub fn validate(control_plane: &ControlPlane, found: Found) -> Result<Valid, Ref
         deletion_policy: deletion_policy(control_plane, class),
         class_name: class.map(ResourceExt::name_any),
         egress: class.and_then(|class| class.spec.egress.clone()),
+        layers: class.map(layers).unwrap_or_default(),
+        addons_pending: class.and_then(addons_pending),
         role: role(class),
         issuers: class
             .and_then(|c| c.spec.auth.as_ref())
@@ -196,6 +225,28 @@ fn check_mode(control_plane: &ControlPlane, class: Option<&ControlPlaneClass>) -
 /// The deletion policy in force: the object's, else the class's, else Retain.
 pub fn deletion_policy(control_plane: &ControlPlane, class: Option<&ControlPlaneClass>) -> DeletionPolicy {
     control_plane.spec.deletion_policy.or(class.and_then(|c| c.spec.deletion_policy)).unwrap_or_default()
+}
+
+/// The layers of a class's add-ons, as far as they are known.
+fn layers(class: &ControlPlaneClass) -> Vec<String> {
+    let status = class.status.as_ref();
+    let known = status.into_iter().flat_map(|status| &status.addons);
+    known.filter(|addon| class.spec.addons.contains(&addon.name)).map(|addon| addon.layer.clone()).collect()
+}
+
+/// Why a class's add-ons are not all there.
+fn addons_pending(class: &ControlPlaneClass) -> Option<String> {
+    if class.spec.addons.is_empty() {
+        return None;
+    }
+    let status = class.status.as_ref();
+    let observed = status.is_some_and(|s| Some(s.observed_generation) == class.metadata.generation);
+    let ready = status.and_then(|status| find(&status.conditions, ADDONS_READY)).filter(|_| observed);
+    match ready {
+        Some(ready) if ready.status == "True" => None,
+        Some(ready) => Some(format!("ControlPlaneClass {}: {}", class.name_any(), ready.message)),
+        None => Some(format!("the add-ons of ControlPlaneClass {} are not resolved yet", class.name_any())),
+    }
 }
 
 /// The ClusterRole of the kubeconfig's user.
