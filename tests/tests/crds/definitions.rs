@@ -27,7 +27,7 @@ fn names_belong_to_one_definition_and_are_passed_on() {
     kubectl.apply(&crd("owls", "Owl", ", shortNames: [o]", V1));
     kubectl.apply(&crd("eagles", "Owl", ", singular: owl, shortNames: [o]", V1));
     let told = condition(&kubectl, "eagles.birds.test", "NamesAccepted");
-    assert_eq!(told, "False KindConflict \"Owl\" is already in use");
+    assert_eq!(told, "False ListKindConflict \"OwlList\" is already in use");
     let told = condition(&kubectl, "eagles.birds.test", "Established");
     assert_eq!(told, "False NotAccepted not all names are accepted");
     assert!(kubectl.fails(&["get", "eagles"]).contains("doesn't have a resource type"));
@@ -89,7 +89,7 @@ fn versions_and_stricter_schemas_leave_what_is_stored_alone() {
     let patch = r#"{"status": {"storedVersions": ["v2"]}}"#;
     kubectl.ok(&["patch", "crd", "owls.birds.test", "--subresource=status", "--type=merge", "-p", patch]);
     kubectl.apply(&crd("owls", "Owl", "", &v2));
-    assert_eq!(kubectl.json(&["get", "owl", "big"])["apiVersion"], "birds.test/v2");
+    assert_eq!(kubectl.json(&["get", "owls.v2.birds.test", "big"])["apiVersion"], "birds.test/v2");
 }
 
 #[test]

@@ -84,7 +84,7 @@ fn cert_manager(kubectl: &Kubectl) {
 
 fn argo_cd(kubectl: &Kubectl) {
     kubectl.apply(
-        "apiVersion: argoproj.io/v1alpha1\nkind: Application\nmetadata: {name: shop}\nspec:\n  project: default\n  destination: {namespace: shop}\n  source:\n    repoURL: https://example.test/repo\n    helm: {valuesObject: {deep: {er: true}}}\n    kustomize: {commonLabels: {a: b}, replicas: [{name: x, count: 3}, {name: y, count: '50%'}]}\n",
+        "apiVersion: argoproj.io/v1alpha1\nkind: Application\nmetadata: {name: shop}\nspec:\n  project: default\n  destination: {namespace: shop}\n  source:\n    repoURL: https://example.test/repo\n    helm: {valuesObject: {deep: {er: true}}}\n    kustomize: {commonLabels: {a: b}, replicas: [{name: one, count: 3}, {name: two, count: '50%'}]}\n",
     );
     let app = kubectl.json(&["get", "app", "shop"]);
     assert_eq!(app["spec"]["source"]["helm"]["valuesObject"]["deep"]["er"], true);

@@ -70,7 +70,7 @@ mod tests {
             assert!(here >= last, "{def:?} is out of order");
             last = here;
         }
-        assert_eq!(resources.len(), 76 + 1);
+        assert_eq!(resources.len(), 76 + 2);
         for def in builtin() {
             assert!(resources.contains(&def.storage_resource()));
         }

@@ -197,7 +197,7 @@ pub fn system_request(app: &Arc<App>, vcp: &Arc<Vcp>, name: &str) -> Result<(Cx,
 /// `EstablishingController`).
 pub async fn establish(app: &Arc<App>, vcp: &Arc<Vcp>, name: &str) -> Result<(), Status> {
     let (cx, resource) = system_request(app, vcp, name)?;
-    // Those of its group; read before the definition itself, so that of two that want one name at once, one sees the other.
+    let _naming = app.definitions.naming(vcp.id).await;
     let key = ObjectKey { resource: resource_key(), namespace: None, name: name.into() };
     let Some(stored) = app.registry.get(vcp, &key).await.map_err(failures::store)? else { return Ok(()) };
     let group =

@@ -6,6 +6,7 @@
 //! after it was asked, so that a kind that was deleted is gone at once, in every replica.
 
 use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -27,6 +28,8 @@ use crate::endpoints::failures;
 const PAGE: usize = 64;
 /// How long the kinds of a control plane are remembered that nobody asks for.
 const IDLE: Duration = Duration::from_secs(300);
+/// How many control planes may give names at once.
+const NAMING: usize = 64;
 
 /// What a definition comes to, whoever has it.
 pub struct Fact {
@@ -81,6 +84,7 @@ pub struct Definitions {
     facts: Mutex<Facts>,
     slots: Mutex<HashMap<VcpId, Arc<Slot>>>,
     started: Instant,
+    naming: [tokio::sync::Mutex<()>; NAMING],
 }
 
 /// What definitions come to, by the digest of what they are made of. Weak: a fact lives while a view holds it.
@@ -118,7 +122,16 @@ impl Definitions {
             facts: Mutex::default(),
             slots: Mutex::default(),
             started: Instant::now(),
+            naming: std::array::from_fn(|_| tokio::sync::Mutex::default()),
         }
+    }
+
+    /// Held by who gives names to a definition of a control plane, from reading the others to writing it: of two that want
+    /// one name at once, one must see the other.
+    pub async fn naming(&self, id: VcpId) -> tokio::sync::MutexGuard<'_, ()> {
+        let mut hasher = std::collections::hash_map::DefaultHasher::new();
+        id.hash(&mut hasher);
+        self.naming[hasher.finish() as usize % NAMING].lock().await
     }
 
     /// The kind of a custom resource in a control plane; `None` when there is none that is established.

@@ -49,6 +49,11 @@ impl<'a> Tracking<'a> {
         Self { manager: "", subresource: "", kind: Kind::Applied }
     }
 
+    /// Nothing is recorded.
+    pub fn none() -> Self {
+        Self::applied()
+    }
+
     /// Whether the client sent the whole object.
     pub fn is_put(&self) -> bool {
         self.kind == Kind::Put

@@ -91,7 +91,12 @@ async fn change(
         subresource: Some("scale"),
         create: false,
         preconditions: Preconditions::default(),
-        tracking: Tracking::update(&manager, Some("scale")),
+        // Of a custom resource upstream knows no fields by its scale: they stay whose they were.
+        tracking: if resource.def.custom {
+            Tracking::none()
+        } else {
+            Tracking::update(&manager, Some("scale"))
+        },
         operation: Operation::Update,
     };
     let view = |object: &Value| scale_of(paths, object);
