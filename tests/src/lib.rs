@@ -7,11 +7,13 @@ pub mod client;
 pub mod history;
 pub mod https;
 pub mod kubectl;
+pub mod relay;
 pub mod server;
 pub mod user;
 
 pub use client::{Answer, Client, Next, Watch, version};
 pub use kubectl::{Kubectl, Output};
+pub use relay::Relay;
 pub use server::{Server, Store, free_port, signal};
 pub use user::User;
 

@@ -111,6 +111,14 @@ impl Server {
     /// If this one has no etcd, or the other does not become ready.
     pub fn replica(&self) -> Self {
         let etcd = self.etcd.as_ref().expect("only servers over etcd have replicas");
+        self.replica_at(&etcd.endpoint())
+    }
+
+    /// The same, which reaches the etcd at another address.
+    ///
+    /// # Panics
+    /// If it does not become ready.
+    pub fn replica_at(&self, endpoint: &str) -> Self {
         let folder = tempfile::Builder::new().prefix("kplane-test-").tempdir().expect("a folder");
         let data = folder.path().join("data");
         let pki = data.join("pki");
@@ -122,7 +130,7 @@ impl Server {
             "--data-dir".to_owned(),
             data.display().to_string(),
             "--storage=etcd".into(),
-            format!("--etcd-servers={}", etcd.endpoint()),
+            format!("--etcd-servers={endpoint}"),
         ];
         let port = free_port();
         let child = spawn(&arguments, port, folder.path());

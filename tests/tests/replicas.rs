@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kplane_tests::{Server, Store, eventually, version};
+use kplane_tests::{Relay, Server, Store, eventually, version};
 use serde_json::{Value, json};
 
 const OBJECTS: &str = "/api/v1/namespaces/default/configmaps";
@@ -112,4 +112,41 @@ fn a_definition_made_at_one_is_served_by_the_other() {
     b.delete(definition).ok();
     eventually("it is served no more", Duration::from_secs(10), || a.get(things).code == 404);
     b.get(things).refused(404);
+}
+
+#[test]
+fn a_replica_that_hears_nothing_of_etcd_waits_and_does_not_answer_from_memory() {
+    let one = Server::start(Store::Etcd);
+    let endpoint = one.etcd().expect("an etcd").endpoint();
+    let port = endpoint.rsplit(':').next().and_then(|port| port.parse().ok()).expect("its port");
+    let relay = Relay::to(port);
+    let other = one.replica_at(&format!("http://127.0.0.1:{}", relay.port()));
+    one.create_vcp("a");
+    let (a, b) = (one.client().vcp("a"), other.client().vcp("a"));
+    // Hot at the other.
+    b.get(OBJECTS).ok();
+    let mut waited = 0;
+    // Requests go over one connection and the watch over another: each is held back in turn.
+    for connection in 0..relay.connections() {
+        relay.hold(connection);
+        let name = format!("c{connection}");
+        a.post(OBJECTS, &object(&name)).ok();
+        let reader = b.clone();
+        let path = format!("{OBJECTS}/{name}");
+        let read = std::thread::spawn(move || (reader.get(OBJECTS), reader.get(&path)));
+        let end = std::time::Instant::now() + Duration::from_millis(500);
+        while !read.is_finished() && std::time::Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        waited += usize::from(!read.is_finished());
+        relay.release(connection);
+        let (list, single) = read.join().expect("the reads");
+        let list = list.ok();
+        assert!(
+            names(&list).contains(&name.as_str()),
+            "connection {connection}: {name} is missing in {list}"
+        );
+        single.ok();
+    }
+    assert!(waited >= 2, "neither requests nor the watch were held back: {waited}");
 }

@@ -16,6 +16,7 @@ impl Default for Chain {
             Box::new(ServiceAccount),
             Box::new(NodeRestriction),
             Box::new(TaintNodesByCondition),
+            Box::new(PodTopologyLabels),
             Box::new(PodSecurity),
             Box::new(Priority),
             Box::new(DefaultTolerationSeconds),

@@ -24,6 +24,7 @@ mod storage;
 mod testing;
 #[cfg(test)]
 mod tests;
+pub mod topology;
 mod usage;
 pub mod webhook;
 
@@ -56,6 +57,7 @@ pub use service_account::ServiceAccount;
 pub use storage::{
     DefaultIngressClass, DefaultStorageClass, PersistentVolumeClaimResize, StorageObjectInUseProtection,
 };
+pub use topology::PodTopologyLabels;
 
 /// What is being done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -62,7 +62,8 @@ fn typed(schema: &Schema, value: &mut Value, defaults: bool) {
 
 fn field(owner: &Schema, property: &Property, fields: &mut Map<String, Value>, defaults: bool) {
     if let Some(value) = fields.get_mut(&*property.name) {
-        if property.default == Some(Value::Null) && is_empty(value) && !stored_as_json(owner) {
+        // Only on its way to the store: field management still tells an empty list from none.
+        if !defaults && property.default == Some(Value::Null) && is_empty(value) && !stored_as_json(owner) {
             *value = Value::Null;
         }
         typed(&property.schema, value, defaults);

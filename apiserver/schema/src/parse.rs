@@ -45,7 +45,7 @@ fn parse_json(bytes: &[u8]) -> Result<Parsed, ParseError> {
     let value = Tree { at: Step::Root, duplicates: &duplicates }
         .deserialize(&mut reader)
         .and_then(|value| reader.end().map(|()| value))
-        .map_err(|e| ParseError(in_words_of_go(&e, &text)))?;
+        .map_err(|e| ParseError(in_words_of_go(&e, &text, bytes)))?;
     Ok(Parsed { value, duplicates: duplicates.into_inner() })
 }
 
@@ -215,7 +215,7 @@ impl<'de> serde::Deserialize<'de> for Key {
 }
 
 /// The error of `encoding/json` for what `serde_json` found.
-fn in_words_of_go(error: &serde_json::Error, text: &str) -> String {
+fn in_words_of_go(error: &serde_json::Error, text: &str, bytes: &[u8]) -> String {
     if error.is_eof() {
         return "unexpected end of JSON input".to_owned();
     }
@@ -247,6 +247,15 @@ fn in_words_of_go(error: &serde_json::Error, text: &str) -> String {
     let at = text.lines().nth(error.line().saturating_sub(1)).and_then(|line| {
         let end = error.column().clamp(1, line.len().max(1)) - 1;
         line.get(end..).and_then(|rest| rest.chars().next())
+    });
+    // Go reads bytes, and shows the one it stumbled over as a character of Latin-1.
+    let at = at.map(|c| match c {
+        char::REPLACEMENT_CHARACTER => std::str::from_utf8(bytes)
+            .err()
+            .and_then(|e| bytes.get(e.valid_up_to()))
+            .map_or(c, |byte| char::from(*byte)),
+        c if c.is_ascii() => c,
+        c => char::from(c.encode_utf8(&mut [0; 4]).as_bytes()[0]),
     });
     match at {
         Some('\'') => format!(r"invalid character '\'' {after}"),
@@ -281,6 +290,9 @@ mod tests {
         assert_eq!(told("{\"a\" 1}"), "invalid character '1' after object key");
         assert_eq!(told("{\"a\":1]"), "invalid character ']' after object key:value pair");
         assert_eq!(told(&"[".repeat(100_000)), "exceeded max depth");
+        assert_eq!(told("é"), "invalid character 'Ã' looking for beginning of value");
+        let told = parse(b"\xcf", Format::Json).unwrap_err().to_string();
+        assert_eq!(told, "invalid character 'Ï' looking for beginning of value");
     }
 
     #[test]

@@ -18,22 +18,41 @@ pub async fn answer(cx: Arc<Cx>, method: &Method, incoming: Incoming) -> Result<
     let path = cx.info.path.trim_end_matches('/');
     let reads = matches!(*method, Method::GET | Method::HEAD);
     let segments: Vec<&str> = path.split('/').filter(|s| !s.is_empty()).collect();
-    if !reads {
-        return Ok(body::page_not_found());
+    // Health checks take any method; the documents about the server are read, and not by HEAD.
+    let any = matches!(segments.first(), Some(&("healthz" | "livez" | "readyz")));
+    if *method != Method::GET && !any {
+        let document = matches!(
+            segments.as_slice(),
+            ["version"] | ["api"] | ["apis"] | ["api" | "apis", _] | ["apis", _, _]
+        );
+        return match document {
+            true => Err(body::method_not_allowed()),
+            false if reads => answer_read(&cx, &segments, method, incoming).await,
+            false => Ok(body::page_not_found()),
+        };
     }
-    match segments.as_slice() {
-        [] => wellknown::paths(&cx).await,
+    answer_read(&cx, &segments, method, incoming).await
+}
+
+async fn answer_read(
+    cx: &Arc<Cx>,
+    segments: &[&str],
+    method: &Method,
+    incoming: Incoming,
+) -> Result<Answer, Status> {
+    match segments {
+        [] => wellknown::paths(cx).await,
         ["version"] => Ok(body::indented(StatusCode::OK, &crate::version::info())),
-        ["healthz" | "livez" | "readyz", ..] => health::answer(&cx, &segments).await,
-        ["metrics"] => crate::metrics::answer(&cx).await,
+        ["healthz" | "livez" | "readyz", ..] => health::answer(cx, segments).await,
+        ["metrics"] => crate::metrics::answer(cx).await,
         ["api"] | ["apis"] | ["api" | "apis", _] | ["apis", _, _] => {
-            discovery(&cx, &segments, method, incoming).await
+            discovery(cx, segments, method, incoming).await
         }
-        ["openapi", "v2"] => openapi::v2(&cx).await,
-        ["openapi", "v3"] => openapi::v3_index(&cx).await,
-        ["openapi", "v3", rest @ ..] => openapi::v3(&cx, &rest.join("/")).await,
-        ["openid", "v1", "jwks"] => wellknown::jwks(&cx),
-        [".well-known", "openid-configuration"] => wellknown::openid_configuration(&cx),
+        ["openapi", "v2"] => openapi::v2(cx).await,
+        ["openapi", "v3"] => openapi::v3_index(cx).await,
+        ["openapi", "v3", rest @ ..] => openapi::v3(cx, &rest.join("/")).await,
+        ["openid", "v1", "jwks"] => wellknown::jwks(cx),
+        [".well-known", "openid-configuration"] => wellknown::openid_configuration(cx),
         _ => Ok(body::page_not_found()),
     }
 }
@@ -48,6 +67,10 @@ async fn resource(cx: Arc<Cx>, method: &Method, incoming: Incoming) -> Result<An
         }
         return if known { Err(Status::no_such_path()) } else { Ok(body::page_not_found()) };
     };
+    // The paths of built-in kinds are routes, and none is for HEAD.
+    if cx.method == Method::HEAD && !def.custom {
+        return Err(body::method_not_allowed());
+    }
     let resource = Resource { def, version: info.version.as_str().into() };
     let namespace_of_itself = resource.def.group.is_empty() && &*resource.def.plural == "namespaces";
     let needs_namespace = resource.def.namespaced();

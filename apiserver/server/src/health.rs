@@ -20,6 +20,8 @@ pub async fn answer(cx: &Cx, segments: &[&str]) -> Result<Answer, Status> {
         _ => return Ok(body::page_not_found()),
     };
     let mut report = String::new();
+    let unknown: Vec<String> =
+        excluded.iter().filter(|name| !wanted.contains(name)).map(|name| format!("{name:?}")).collect();
     let mut failed = Vec::new();
     for check in &wanted {
         if excluded.contains(check) {
@@ -35,6 +37,10 @@ pub async fn answer(cx: &Cx, segments: &[&str]) -> Result<Answer, Status> {
                 failed.push(*check);
             }
         }
+    }
+    if !unknown.is_empty() {
+        let unknown = unknown.join(",");
+        report.push_str(&format!("warn: some health checks cannot be excluded: no matches for {unknown}\n"));
     }
     if !failed.is_empty() {
         report.push_str(&format!("{endpoint} check failed\n"));

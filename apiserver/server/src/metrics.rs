@@ -14,23 +14,97 @@ use kplane_storage::RangeRequest;
 
 use crate::body::{self, Answer};
 use crate::endpoints::cx::Cx;
+use crate::filters::RequestInfo;
 
 /// The upper bounds of `apiserver_request_duration_seconds`, in seconds.
-const BOUNDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
+const BOUNDS: [f64; 23] = [
+    0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0,
+    20.0, 30.0, 45.0, 60.0,
+];
+/// What stands for the groups and resources that control planes define for themselves: their names are without number.
+const CUSTOM: &str = "custom";
 
 /// The counters of the server.
 #[derive(Default)]
 pub struct Metrics {
-    in_flight: AtomicI64,
-    requests: Mutex<BTreeMap<(String, u16), Series>>,
+    reads: AtomicI64,
+    writes: AtomicI64,
+    requests: Mutex<BTreeMap<Labels, Series>>,
+    long_running: Mutex<BTreeMap<Labels, i64>>,
     /// By kind of webhook, operation, and whether the write was refused.
     webhooks: Mutex<BTreeMap<(&'static str, &'static str, bool), Series>>,
     /// Webhooks that could not be asked, by kind: what was refused for that, and what was let through.
     unasked: Mutex<BTreeMap<(&'static str, bool), u64>>,
 }
 
+/// What tells one series from another. Never a control plane's name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Labels {
+    verb: String,
+    group: String,
+    version: String,
+    resource: String,
+    subresource: String,
+    scope: &'static str,
+    dry_run: &'static str,
+}
+
+impl Labels {
+    /// Of a request. `builtin` says whether a group is one of the server's own.
+    pub fn of(
+        method: &Method,
+        info: Option<&RequestInfo>,
+        headers: Option<&str>,
+        dry_run: bool,
+        builtin: impl Fn(&str) -> bool,
+    ) -> Self {
+        let dry_run = if dry_run { "All" } else { "" };
+        let Some(info) = info.filter(|info| info.is_resource) else {
+            return Self { verb: method.as_str().to_owned(), dry_run, ..Self::default() };
+        };
+        let verb = match info.verb.as_str() {
+            "get" | "list" | "watch" | "delete" | "deletecollection" => info.verb.to_uppercase(),
+            "create" => "POST".to_owned(),
+            "update" => "PUT".to_owned(),
+            "patch" if headers.is_some_and(|media| media.starts_with("application/apply-patch")) => {
+                "APPLY".to_owned()
+            }
+            "patch" => "PATCH".to_owned(),
+            _ => "OTHER".to_owned(),
+        };
+        let scope = if !info.name.is_empty() || info.verb == "create" {
+            "resource"
+        } else if info.namespace.is_empty() {
+            "cluster"
+        } else {
+            "namespace"
+        };
+        if !builtin(&info.group) {
+            let custom = || CUSTOM.to_owned();
+            return Self { verb, group: custom(), resource: custom(), scope, dry_run, ..Self::default() };
+        }
+        Self {
+            verb,
+            group: info.group.clone(),
+            version: info.version.clone(),
+            resource: info.resource.clone(),
+            subresource: info.subresource.clone(),
+            scope,
+            dry_run,
+        }
+    }
+
+    fn text(&self) -> String {
+        format!(
+            "component=\"apiserver\",dry_run=\"{}\",group=\"{}\",resource=\"{}\",scope=\"{}\",subresource=\"{}\",verb=\"{}\",version=\"{}\"",
+            self.dry_run, self.group, self.resource, self.scope, self.subresource, self.verb, self.version
+        )
+    }
+}
+
 #[derive(Clone, Default)]
 struct Series {
+    codes: BTreeMap<u16, u64>,
     count: u64,
     seconds: f64,
     buckets: [u64; BOUNDS.len()],
@@ -58,27 +132,76 @@ impl Series {
 }
 
 /// A request that is being answered.
-pub struct InFlight(Arc<Metrics>);
+pub struct InFlight {
+    metrics: Arc<Metrics>,
+    write: bool,
+}
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.metrics.in_flight(self.write).fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A stream that is being sent.
+pub struct LongRunning {
+    metrics: Arc<Metrics>,
+    labels: Labels,
+}
+
+impl Drop for LongRunning {
+    fn drop(&mut self) {
+        let mut running = self.metrics.long_running.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = running.get_mut(&self.labels) {
+            *count -= 1;
+            if *count == 0 {
+                running.remove(&self.labels);
+            }
+        }
     }
 }
 
 impl Metrics {
+    fn in_flight(&self, write: bool) -> &AtomicI64 {
+        if write { &self.writes } else { &self.reads }
+    }
+
     /// Counts a request that begins.
-    pub fn begin(self: &Arc<Self>) -> InFlight {
-        self.in_flight.fetch_add(1, Ordering::Relaxed);
-        InFlight(self.clone())
+    pub fn begin(self: &Arc<Self>, method: &Method) -> InFlight {
+        let write = !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
+        self.in_flight(write).fetch_add(1, Ordering::Relaxed);
+        InFlight { metrics: self.clone(), write }
+    }
+
+    /// Counts a stream for as long as it lasts.
+    pub fn long_running(self: &Arc<Self>, labels: Labels) -> LongRunning {
+        *self
+            .long_running
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entry(labels.clone())
+            .or_default() += 1;
+        LongRunning { metrics: self.clone(), labels }
     }
 
     /// Counts a request that was answered.
-    pub fn end(&self, in_flight: InFlight, method: &Method, status: StatusCode, elapsed: Duration) {
+    pub fn end(&self, in_flight: InFlight, labels: Labels, status: StatusCode, elapsed: Duration) {
         drop(in_flight);
         let seconds = elapsed.as_secs_f64();
         let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
-        requests.entry((method.as_str().to_owned(), status.as_u16())).or_default().add(seconds);
+        // A name that nobody serves makes no series of its own.
+        let labels = match status {
+            StatusCode::NOT_FOUND if !requests.contains_key(&labels) => Labels {
+                verb: labels.verb,
+                scope: labels.scope,
+                dry_run: labels.dry_run,
+                ..Labels::default()
+            },
+            _ => labels,
+        };
+        let series = requests.entry(labels).or_default();
+        *series.codes.entry(status.as_u16()).or_default() += 1;
+        series.add(seconds);
     }
 
     /// Counts a call of an admission webhook.
@@ -118,22 +241,47 @@ impl Metrics {
 
     fn render(&self, out: &mut String) {
         let requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        head(out, "apiserver_request_total", "counter", "Requests answered, by method and status.");
-        for ((method, code), series) in &requests {
-            line(
-                out,
-                "apiserver_request_total",
-                &format!("verb=\"{method}\",code=\"{code}\""),
-                series.count as f64,
-            );
+        let name = "apiserver_request_total";
+        head(
+            out,
+            name,
+            "counter",
+            "Counter of apiserver requests broken out for each verb, dry run value, group, version, resource, scope, component, and HTTP response code.",
+        );
+        for (labels, series) in &requests {
+            let labels = labels.text();
+            for (code, count) in &series.codes {
+                line(out, name, &format!("code=\"{code}\",{labels}"), *count as f64);
+            }
         }
         let name = "apiserver_request_duration_seconds";
-        head(out, name, "histogram", "The time until an answer began, by method and status.");
-        for ((method, code), series) in &requests {
-            series.render(out, name, &format!("verb=\"{method}\",code=\"{code}\""));
+        head(
+            out,
+            name,
+            "histogram",
+            "Response latency distribution in seconds for each verb, dry run value, group, version, resource, subresource, scope and component.",
+        );
+        for (labels, series) in &requests {
+            let labels = labels.text();
+            series.render(out, name, &labels);
         }
-        head(out, "apiserver_current_inflight_requests", "gauge", "Requests that are being answered.");
-        line(out, "apiserver_current_inflight_requests", "", self.in_flight.load(Ordering::Relaxed) as f64);
+        let name = "apiserver_current_inflight_requests";
+        head(out, name, "gauge", "Requests that are being answered, by whether they may change something.");
+        for (kind, write) in [("mutating", true), ("readOnly", false)] {
+            let count = self.in_flight(write).load(Ordering::Relaxed);
+            line(out, name, &format!("request_kind=\"{kind}\""), count as f64);
+        }
+        let name = "apiserver_longrunning_requests";
+        head(
+            out,
+            name,
+            "gauge",
+            "Gauge of all active long-running apiserver requests broken out by verb, group, version, resource, scope and component. Not all requests are tracked this way.",
+        );
+        let running = self.long_running.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for (labels, count) in &running {
+            line(out, name, &labels.text(), *count as f64);
+        }
         self.render_webhooks(out);
     }
 }
@@ -192,9 +340,31 @@ pub async fn answer(cx: &Cx) -> Result<Answer, Status> {
             line(&mut out, "kplane_store_keys", "", counted.count as f64);
         }
     }
+    let info = crate::version::info();
+    let text = |field: &str| info[field].as_str().unwrap_or_default().to_owned();
+    head(&mut out, "kubernetes_build_info", "gauge", "The version that is served, as labels; always 1.");
+    let labels: Vec<String> = [
+        ("build_date", "buildDate"),
+        ("compiler", "compiler"),
+        ("git_commit", "gitCommit"),
+        ("git_tree_state", "gitTreeState"),
+        ("git_version", "gitVersion"),
+        ("go_version", "goVersion"),
+        ("major", "major"),
+        ("minor", "minor"),
+        ("platform", "platform"),
+    ]
+    .iter()
+    .map(|(label, field)| format!("{label}=\"{}\"", text(field)))
+    .collect();
+    line(&mut out, "kubernetes_build_info", &labels.join(","), 1.0);
     if let Some(bytes) = resident_memory() {
         head(&mut out, "process_resident_memory_bytes", "gauge", "Resident memory size in bytes.");
         line(&mut out, "process_resident_memory_bytes", "", bytes as f64);
+    }
+    if let Ok(files) = std::fs::read_dir("/proc/self/fd") {
+        head(&mut out, "process_open_fds", "gauge", "Number of open file descriptors.");
+        line(&mut out, "process_open_fds", "", files.count() as f64);
     }
     Ok(body::answer(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", out))
 }
@@ -205,4 +375,52 @@ fn resident_memory() -> Option<u64> {
     let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labels(verb: &str, group: &str, name: &str) -> Labels {
+        let info = RequestInfo {
+            is_resource: true,
+            verb: verb.into(),
+            group: group.into(),
+            version: "v1".into(),
+            resource: "things".into(),
+            name: name.into(),
+            ..RequestInfo::default()
+        };
+        Labels::of(&Method::GET, Some(&info), None, false, |group| group == "apps")
+    }
+
+    #[test]
+    fn series_are_by_kind_and_not_by_what_tenants_invent() {
+        let metrics = Arc::new(Metrics::default());
+        for (group, status) in [("apps", 200), ("a.example.com", 200), ("b.example.com", 404), ("apps", 403)]
+        {
+            let begun = metrics.begin(&Method::GET);
+            let status = StatusCode::from_u16(status).expect("a status");
+            metrics.end(begun, labels("list", group, ""), status, Duration::from_millis(30));
+        }
+        let mut out = String::new();
+        metrics.render(&mut out);
+        let series = "component=\"apiserver\",dry_run=\"\",group=\"apps\",resource=\"things\",scope=\"cluster\",subresource=\"\",verb=\"LIST\",version=\"v1\"";
+        assert!(out.contains(&format!("apiserver_request_total{{code=\"200\",{series}}} 1")), "{out}");
+        assert!(
+            out.contains(&format!("apiserver_request_duration_seconds_bucket{{{series},le=\"0.05\"}} 2")),
+            "{out}"
+        );
+        assert!(!out.contains("example.com"), "{out}");
+        assert!(out.contains("apiserver_current_inflight_requests{request_kind=\"readOnly\"} 0"));
+    }
+
+    #[test]
+    fn a_stream_counts_while_it_lasts() {
+        let metrics = Arc::new(Metrics::default());
+        let running = metrics.long_running(labels("watch", "apps", ""));
+        assert_eq!(metrics.long_running.lock().expect("counts").values().sum::<i64>(), 1);
+        drop(running);
+        assert!(metrics.long_running.lock().expect("counts").is_empty());
+    }
 }

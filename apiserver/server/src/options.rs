@@ -50,6 +50,10 @@ pub struct Options {
     #[arg(long, value_name = "FILE", requires = "etcd_certfile")]
     pub etcd_keyfile: Option<PathBuf>,
 
+    /// How much history is kept for watches and paged lists, such as 5m or 1h30m; 0 keeps all of it.
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
+    pub etcd_compaction_interval: Duration,
+
     /// The address to listen on.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
     pub bind_address: IpAddr,
@@ -94,7 +98,7 @@ pub struct Options {
     pub authentication_token_webhook_config_file: Option<PathBuf>,
 
     /// How long the webhook's answers are remembered.
-    #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = duration)]
     pub authentication_token_webhook_cache_ttl: Duration,
 
     /// An AuthorizationConfiguration (apiserver.config.k8s.io/v1) for root: Node, RBAC, AlwaysAllow, AlwaysDeny and
@@ -135,7 +139,7 @@ pub struct Options {
     pub requestheader_extra_headers_prefix: Vec<String>,
 
     /// The longest life of a service account token, whatever is asked for. 0: as long as is asked for.
-    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration)]
     pub service_account_max_token_expiration: Duration,
 
     /// Replaces the secret that the keys of service account tokens derive from, and exits. Servers that run take the new
@@ -144,7 +148,7 @@ pub struct Options {
     pub rotate_token_key: bool,
 
     /// How long a replaced secret is trusted: as long as the longest token may live.
-    #[arg(long, value_name = "DURATION", default_value = "8760h", value_parser = parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "8760h", value_parser = duration)]
     pub token_key_overlap: Duration,
 
     /// The name that, besides `root`, addresses the root control plane.
@@ -195,27 +199,33 @@ fn parse_duration(text: &str) -> Result<std::time::Duration, String> {
         .ok_or_else(|| format!("{text:?} is no duration, such as 10s or 1m30s"))
 }
 
-/// A duration as Go writes it: `1h30m`, `10s`.
-pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("{text:?} is no duration, such as 1h30m");
-    let mut rest = text;
-    let mut total = Duration::ZERO;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
-        let number: u64 = rest[..digits].parse().map_err(|_| wrong())?;
-        rest = &rest[digits..];
-        let unit = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
-        let scale = match &rest[..unit] {
-            "h" => 3_600_000,
-            "m" => 60_000,
-            "s" => 1000,
-            "ms" => 1,
-            _ => return Err(wrong()),
-        };
-        total += Duration::from_millis(number.checked_mul(scale).ok_or_else(wrong)?);
-        rest = &rest[unit..];
+/// A duration as Go writes it: `90s`, `1h30m`, `1.5s`, `0`.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let bad = || format!("{text:?} is not a duration such as 90s, 5m or 1h30m");
+    if text == "0" {
+        return Ok(Duration::ZERO);
     }
-    Ok(total)
+    let mut total = Duration::ZERO;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.').len();
+        let number: f64 = rest[..digits].parse().map_err(|_| bad())?;
+        rest = &rest[digits..];
+        let letters = rest.len() - rest.trim_start_matches(char::is_alphabetic).len();
+        let unit = match &rest[..letters] {
+            "ns" => 1e-9,
+            "us" | "µs" => 1e-6,
+            "ms" => 1e-3,
+            "s" => 1.0,
+            "m" => 60.0,
+            "h" => 3600.0,
+            _ => return Err(bad()),
+        };
+        rest = &rest[letters..];
+        let part = Duration::try_from_secs_f64(number * unit).map_err(|_| bad())?;
+        total = total.checked_add(part).ok_or_else(bad)?;
+    }
+    if text.is_empty() { Err(bad()) } else { Ok(total) }
 }
 
 #[cfg(test)]
@@ -224,8 +234,14 @@ mod tests {
 
     #[test]
     fn durations_are_read_as_go_writes_them() {
-        assert_eq!(parse_duration("1h30m"), Ok(Duration::from_secs(5400)));
-        assert_eq!(parse_duration("0s"), Ok(Duration::ZERO));
-        assert!(parse_duration("5").is_err() && parse_duration("x").is_err());
+        assert_eq!(duration("1h30m"), Ok(Duration::from_secs(5400)));
+        assert_eq!(duration("0s"), Ok(Duration::ZERO));
+        assert!(duration("5").is_err() && duration("x").is_err());
+        assert_eq!(duration("5m0s"), Ok(Duration::from_secs(300)));
+        assert_eq!(duration("0"), Ok(Duration::ZERO));
+        assert_eq!(duration("1.5s"), Ok(Duration::from_millis(1500)));
+        for bad in ["", "5", "m", "1d", "1e30h", "999999999999999999999h"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
     }
 }

@@ -104,7 +104,11 @@ pub async fn start(options: Options, draining: CancellationToken) -> anyhow::Res
     let store = open_store(&options).await?;
     let registry = Registry::open(
         store.clone(),
-        RegistryOptions { prefix: options.etcd_prefix.clone(), ..RegistryOptions::default() },
+        RegistryOptions {
+            prefix: options.etcd_prefix.clone(),
+            history: options.etcd_compaction_interval,
+            ..RegistryOptions::default()
+        },
     )
     .await
     .context("the store cannot be used")?;

@@ -134,9 +134,8 @@ impl Strategy for SigningRequests {
         let decided = |c: &Value| matches!(text(c, "type"), "Approved" | "Denied");
         match cx.subresource {
             Some("approval") => {
-                // Only what is decided, nothing of what the signer says.
-                let mut list: Vec<Value> = conditions(old).iter().filter(|c| !decided(c)).cloned().collect();
-                list.extend(conditions(object).iter().filter(|c| decided(c)).cloned());
+                // Every condition, and nothing else of what the signer says.
+                let list: Vec<Value> = conditions(object).to_vec();
                 set_conditions(object, old, list, cx.now);
             }
             Some("status") => {
@@ -187,6 +186,12 @@ impl Strategy for SigningRequests {
             if was.len() > 0 && new.value() != was.value() {
                 new.forbidden(&mut errors, "updates may not set certificate content to a different value");
             }
+            if !new.str().is_empty()
+                && new.value() != was.value()
+                && let Err(why) = check_certificates(new.str())
+            {
+                errors.push(FieldError::invalid_str(&new.path, "<certificate data>", why));
+            }
         }
         errors
     }
@@ -217,6 +222,22 @@ impl Strategy for SigningRequests {
             duration.into(),
             state.into(),
         ])
+    }
+}
+
+/// What a signer hands out: one PEM block of type CERTIFICATE or several, and no other.
+fn check_certificates(encoded: &str) -> Result<(), String> {
+    let decoded = STANDARD.decode(encoded).map_err(|e| e.to_string())?;
+    let pem = String::from_utf8_lossy(&decoded);
+    let types: Vec<&str> = pem
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("-----BEGIN ")?.strip_suffix("-----"))
+        .filter(|kind| pem.contains(&format!("-----END {kind}-----")))
+        .collect();
+    match types.iter().find(|kind| **kind != "CERTIFICATE") {
+        Some(other) => Err(format!("only CERTIFICATE PEM blocks are allowed, found {other:?}")),
+        None if types.is_empty() => Err("must contain at least one CERTIFICATE PEM block".to_owned()),
+        None => Ok(()),
     }
 }
 

@@ -189,10 +189,7 @@ pub(crate) struct Nodes;
 impl Strategy for Nodes {
     fn default(&self, _version: &str, object: &mut Value) {
         let Some(spec) = crate::common::ensure_spec(object) else { return };
-        // A list without items is none.
-        if spec.get("drivers").is_none_or(crate::val::is_empty) {
-            spec.insert("drivers".into(), Value::Null);
-        }
+        spec.entry("drivers").or_insert(Value::Null);
         crate::val::each(spec, "drivers", |driver| dflt(driver, "topologyKeys", Value::Null));
     }
 

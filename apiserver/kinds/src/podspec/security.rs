@@ -59,7 +59,9 @@ pub(super) fn pod(context: &At<'_>, errors: &mut ErrorList) {
             n.len() <= 253
                 && !n.is_empty()
                 && n.split(['.', '/']).all(|part| {
-                    !part.is_empty()
+                    let ends = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+                    part.starts_with(ends)
+                        && part.ends_with(ends)
                         && part
                             .bytes()
                             .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_')

@@ -301,8 +301,8 @@ fn zero(property: &Property, blank: bool) -> Option<&Value> {
         Value::Object(map) if map.is_empty() => {
             (blank || property.schema.schema_type == SchemaType::Object).then_some(default)
         }
-        // Two lists that are written as null, and yet not there before they are set.
-        Value::Null if matches!(&*property.name, "drivers" | "validationActions") => None,
+        // A list that is written as null, and yet not there before it is set.
+        Value::Null if &*property.name == "validationActions" => None,
         Value::Null | Value::Bool(false) => blank.then_some(default),
         Value::String(s) if s.is_empty() => blank.then_some(default),
         Value::Number(n) if n.as_f64() == Some(0.0) => blank.then_some(default),

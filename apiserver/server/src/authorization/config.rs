@@ -11,7 +11,7 @@ use serde::Deserialize;
 use super::Link;
 use super::webhook::{AccessWebhook, AccessWebhookOptions};
 use crate::foreign::kubeconfig_target;
-use crate::options::parse_duration;
+use crate::options::duration;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -131,7 +131,7 @@ fn webhook(config: WebhookConfig, at: &str) -> anyhow::Result<AccessWebhook> {
         if text.is_empty() {
             bail!("{at}.webhook.{field}: Required value");
         }
-        let given = parse_duration(text).map_err(|why| anyhow::anyhow!("{at}.webhook.{field}: {why}"))?;
+        let given = duration(text).map_err(|why| anyhow::anyhow!("{at}.webhook.{field}: {why}"))?;
         if given.is_zero() {
             bail!("{at}.webhook.{field}: Invalid value: {text:?}: must be > 0s");
         }

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use http::HeaderMap;
+use http::{HeaderMap, Method};
+use hyper::upgrade::OnUpgrade;
 use kplane_auth::UserInfo;
 use kplane_kinds::{ResourceDef, VersionDef};
 use kplane_machinery::{GroupResource, GroupVersionKind, Status};
@@ -71,6 +72,8 @@ pub struct Cx {
     pub vcp: Arc<Vcp>,
     /// What stands before its path: `/clusters/<name>/control-plane`, or nothing.
     pub prefix: String,
+    /// Its method.
+    pub method: Method,
     /// What it asks for.
     pub info: RequestInfo,
     /// Its query.
@@ -83,6 +86,8 @@ pub struct Cx {
     pub warnings: Mutex<Vec<String>>,
     /// What is kept while the request is answered.
     pub kept: Kept,
+    /// The connection itself, for an answer that takes it over.
+    pub upgrade: Mutex<Option<OnUpgrade>>,
 }
 
 /// What is found or said while a request is answered.
@@ -122,6 +127,11 @@ impl Cx {
         first.chars().filter(|c| !c.is_control()).take(128).collect()
     }
 
+    /// The connection itself, once: `None` when the protocol has no such thing.
+    pub fn take_upgrade(&self) -> Option<OnUpgrade> {
+        self.upgrade.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take()
+    }
+
     /// Whether nothing is to be stored.
     pub fn dry_run(&self) -> bool {
         self.query.all("dryRun").any(|v| v == "All")
@@ -137,6 +147,7 @@ impl Cx {
             app: app.clone(),
             vcp: vcp.clone(),
             prefix: String::new(),
+            method: Method::GET,
             info: RequestInfo {
                 namespace: namespace.to_owned(),
                 name: name.to_owned(),
@@ -154,6 +165,7 @@ impl Cx {
                 admission: tokio::sync::OnceCell::new_with(Some(Arc::default())),
                 ..Kept::default()
             },
+            upgrade: Mutex::default(),
         }
     }
 }

@@ -22,7 +22,8 @@ const MAX_ATTEMPTS: usize = 64;
 #[derive(Clone, Debug, Default)]
 pub struct DeleteOptions {
     grace_period: Option<i64>,
-    preconditions: Preconditions,
+    /// What must hold of the object.
+    pub preconditions: Preconditions,
     orphan_dependents: Option<bool>,
     propagation: Option<String>,
     /// Nothing is to be stored.
@@ -30,10 +31,10 @@ pub struct DeleteOptions {
 }
 
 impl DeleteOptions {
-    /// Reads them from the body, or from the query when there is none: never from both, as upstream.
+    /// Reads them from the body, or from the query when there is none: never from both.
     pub fn parse(cx: &Cx, body: Option<&Value>) -> Result<Self, Status> {
         let mut options = Self::default();
-        let mut dry_run = Vec::new();
+        let dry_run: Vec<String>;
         match body {
             Some(body) => {
                 options.grace_period = body.get("gracePeriodSeconds").and_then(Value::as_i64);
@@ -43,14 +44,7 @@ impl DeleteOptions {
                 let text = |field| body.pointer(field).and_then(Value::as_str).map(str::to_owned);
                 options.preconditions.uid = text("/preconditions/uid");
                 options.preconditions.resource_version = text("/preconditions/resourceVersion");
-                dry_run.extend(
-                    body.get("dryRun")
-                        .and_then(Value::as_array)
-                        .into_iter()
-                        .flatten()
-                        .filter_map(Value::as_str)
-                        .map(str::to_owned),
-                );
+                dry_run = dry_run_of(body).map(str::to_owned).collect();
             }
             None => {
                 dry_run = super::decode::dry_run(cx);
@@ -72,7 +66,7 @@ impl DeleteOptions {
             &dry_run,
         );
         meta::invalid_options("DeleteOptions", &errors)?;
-        options.dry_run = dry_run.iter().any(|value| value == "All");
+        options.dry_run = dry_run.iter().any(|stage| stage == "All");
         Ok(options)
     }
 
@@ -126,6 +120,11 @@ impl DeleteOptions {
         }
         kept
     }
+}
+
+/// The stages of processing that options ask to be left out.
+pub fn dry_run_of(options: &Value) -> impl Iterator<Item = &str> {
+    options["dryRun"].as_array().into_iter().flatten().filter_map(Value::as_str)
 }
 
 fn finalizers_of(object: &Value) -> impl Iterator<Item = &str> {

@@ -35,13 +35,13 @@ pub async fn list(cx: &Cx, resource: &Resource) -> Result<Answer, Status> {
     };
     let mut inconsistent = false;
     if let Some(text) = &options.continue_token {
+        let token = ContinueToken::decode(text)?;
+        let (ns, name) = token.position(namespace.as_deref(), resource.def.namespaced())?;
         if options.resource_version.is_some_and(|v| v != 0) {
             return Err(Status::bad_request(
                 "specifying resource version is not allowed when using continue",
             ));
         }
-        let token = ContinueToken::decode(text)?;
-        let (ns, name) = token.position(namespace.as_deref(), resource.def.namespaced())?;
         request.after = Some(resource.object_key(ns.as_deref().unwrap_or(""), &name));
         match u64::try_from(token.rv) {
             Ok(revision) => request.version = ResourceVersion::Exact(revision),

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::alphabet::URL_SAFE;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use kplane_machinery::field::{FieldError, Path};
 use kplane_machinery::{Status, meta};
 use serde::{Deserialize, Serialize};
@@ -100,8 +101,27 @@ pub fn parse_version(text: &str) -> Result<u64, Status> {
     })
 }
 
+/// As Go's `RawURLEncoding`: no padding, and bits that are left over do not matter.
+const TOKEN_ENCODING: GeneralPurpose = GeneralPurpose::new(
+    &URL_SAFE,
+    GeneralPurposeConfig::new()
+        .with_encode_padding(false)
+        .with_decode_padding_mode(DecodePaddingMode::RequireNone)
+        .with_decode_allow_trailing_bits(true),
+);
+
+/// Go's words for text that is no base64: the place of the first byte that does not belong.
+fn illegal_base64(text: &str, error: &base64::DecodeError) -> String {
+    let at = match error {
+        base64::DecodeError::InvalidByte(at, _) | base64::DecodeError::InvalidLastSymbol(at, _) => *at,
+        _ => text.len(),
+    };
+    format!("illegal base64 data at input byte {at}")
+}
+
 /// What a continue token holds: the revision of the first page and where the next begins.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ContinueToken {
     v: String,
     /// The revision; -1 goes on at the present one, inconsistently.
@@ -123,7 +143,7 @@ impl ContinueToken {
 
     /// As text.
     pub fn encode(&self) -> String {
-        URL_SAFE_NO_PAD.encode(serde_json::to_vec(self).unwrap_or_default())
+        TOKEN_ENCODING.encode(serde_json::to_vec(self).unwrap_or_default())
     }
 
     /// Reads one; a token that was not made here is refused.
@@ -131,10 +151,12 @@ impl ContinueToken {
         let bad = |why: String| {
             Status::bad_request(format!("invalid continue token: continue key is not valid: {why}"))
         };
-        let bytes = URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).map_err(|e| bad(e.to_string()))?;
-        let token: Self = serde_json::from_slice(&bytes).map_err(|e| bad(e.to_string()))?;
+        let bytes = TOKEN_ENCODING.decode(text).map_err(|e| bad(illegal_base64(text, &e)))?;
+        let parsed =
+            kplane_schema::parse(&bytes, kplane_schema::Format::Json).map_err(|e| bad(e.to_string()))?;
+        let token: Self = serde_json::from_value(parsed.value).map_err(|e| bad(e.to_string()))?;
         if token.v != "meta.k8s.io/v1" {
-            return Err(bad(format!("server does not recognize this encoded version {:?}", token.v)));
+            return Err(bad(format!("server does not recognize this encoded version {}", token.v)));
         }
         if token.rv == 0 {
             return Err(bad("incorrect encoded start resourceVersion (version meta.k8s.io/v1)".into()));
@@ -151,7 +173,9 @@ impl ContinueToken {
         namespace: Option<&str>,
         namespaced: bool,
     ) -> Result<(Option<String>, String), Status> {
-        let bad = || Status::bad_request("invalid continue token: continue key is not valid: invalid key");
+        let bad = || {
+            Status::bad_request(format!("invalid continue token: continue key is not valid: {}", self.start))
+        };
         let key = self.start.strip_suffix('\0').ok_or_else(bad)?;
         let (ns, name) = match (namespaced, namespace) {
             (false, _) => (None, key),
@@ -161,10 +185,9 @@ impl ContinueToken {
                 (Some(namespace.to_owned()), name)
             }
         };
-        if name.is_empty()
-            || name.contains('/')
-            || ns.as_deref().is_some_and(|n| n.is_empty() || n.contains('/'))
-        {
+        // What cleaning a path would change reaches out of the list.
+        let unclean = |part: &str| part.contains('/') || matches!(part, "" | "." | "..");
+        if unclean(name) || ns.as_deref().is_some_and(unclean) {
             return Err(bad());
         }
         Ok((ns, name.to_owned()))
@@ -181,7 +204,14 @@ mod tests {
         assert_eq!(token.encode(), "eyJ2IjoibWV0YS5rOHMuaW8vdjEiLCJydiI6NDQ5NjEsInN0YXJ0IjoiL2wxXHUwMDAwIn0");
         let read = ContinueToken::decode(&token.encode()).expect("a token of ours");
         assert_eq!(read.position(Some("golden"), true), Ok((Some("golden".into()), "l1".into())));
-        assert_eq!(ContinueToken::decode("zzz").map_err(|s| s.code), Err(400));
+        let told = |text: &str| ContinueToken::decode(text).expect_err("no token").message;
+        let start = "invalid continue token: continue key is not valid: ";
+        assert_eq!(told("zzz"), format!("{start}invalid character 'Ï' looking for beginning of value"));
+        assert_eq!(told("a*"), format!("{start}illegal base64 data at input byte 1"));
+        let other = TOKEN_ENCODING.encode(r#"{"v":"v2","rv":1,"start":"a"}"#);
+        assert_eq!(told(&other), format!("{start}server does not recognize this encoded version v2"));
+        let outside = ContinueToken { v: "meta.k8s.io/v1".into(), rv: 1, start: "../x\0".into() };
+        assert_eq!(outside.position(None, true).map_err(|s| s.code), Err(400));
     }
 
     #[test]

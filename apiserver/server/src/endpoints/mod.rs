@@ -21,6 +21,7 @@ pub mod system;
 pub mod table;
 pub mod update;
 pub mod watch;
+pub mod websocket;
 pub mod write;
 
 use std::sync::Arc;

@@ -64,10 +64,26 @@ pub struct Offer {
     pub protobuf: bool,
     /// Tables and metadata: of what is stored.
     pub shapes: bool,
+    /// A custom resource, whose paths are no routes of the server's own.
+    pub custom: bool,
+}
+
+impl Offer {
+    fn media_types(self) -> &'static [&'static str] {
+        const ALL: [&str; 3] =
+            ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
+        if self.protobuf { &ALL } else { &ALL[..2] }
+    }
+
+    fn stream_types(self) -> &'static [&'static str] {
+        const ALL: [&str; 2] =
+            ["application/json;stream=watch", "application/vnd.kubernetes.protobuf;stream=watch"];
+        if self.protobuf { &ALL } else { &ALL[..1] }
+    }
 }
 
 /// Chooses the first acceptable form, by the client's order and weights.
-pub fn accept(headers: &HeaderMap, offer: Offer, watch: bool) -> Result<Form, Status> {
+pub fn accept(headers: &HeaderMap, offer: Offer) -> Result<Form, Status> {
     let text: Vec<&str> = headers.get_all(header::ACCEPT).iter().filter_map(|v| v.to_str().ok()).collect();
     let text = text.join(",");
     let mut ranges: Vec<(i32, &str)> = text
@@ -80,10 +96,17 @@ pub fn accept(headers: &HeaderMap, offer: Offer, watch: bool) -> Result<Form, St
         return Ok(Form::default());
     }
     ranges.sort_by_key(|(weight, _)| -weight);
-    ranges
-        .into_iter()
-        .find_map(|(_, range)| form_of(range, offer))
-        .ok_or_else(|| not_acceptable(offer, watch))
+    // Two places refuse: the route, which looks at the media type alone, and the handler behind it.
+    let routed = offer.custom
+        || ranges.iter().any(|(_, range)| {
+            let media = range.split(';').next().unwrap_or("").trim();
+            media == "*/*" || offer.media_types().contains(&media)
+        });
+    if !routed {
+        let offered: Vec<&str> = offer.media_types().iter().chain(offer.stream_types()).copied().collect();
+        return Err(not_acceptable_of(&offered));
+    }
+    ranges.into_iter().find_map(|(_, range)| form_of(range, offer)).ok_or_else(|| only(offer.media_types()))
 }
 
 /// What a failure is written as: the first that is acceptable, else JSON.
@@ -134,16 +157,15 @@ fn form_of(range: &str, offer: Offer) -> Option<Form> {
     Some(form)
 }
 
-fn not_acceptable(offer: Offer, _watch: bool) -> Status {
-    let mut offered = vec!["application/json", "application/yaml"];
-    if offer.protobuf {
-        offered.push("application/vnd.kubernetes.protobuf");
-    }
-    offered.push("application/json;stream=watch");
-    if offer.protobuf {
-        offered.push("application/vnd.kubernetes.protobuf;stream=watch");
-    }
-    not_acceptable_of(&offered)
+/// 406 for a form that has no stream.
+pub fn check_stream(form: Form, offer: Offer) -> Result<(), Status> {
+    if form.media == Media::Yaml { Err(only(offer.stream_types())) } else { Ok(()) }
+}
+
+/// 406 in the words of the handlers.
+fn only(types: &[&str]) -> Status {
+    let types = types.join(", ");
+    Status::new(406, Reason::NotAcceptable, format!("only the following media types are accepted: {types}"))
 }
 
 /// 406, naming what there is.
@@ -161,7 +183,7 @@ mod tests {
     fn of(accept_header: &str) -> Result<Form, Status> {
         let mut headers = HeaderMap::new();
         headers.insert(header::ACCEPT, accept_header.parse().expect("a header value"));
-        accept(&headers, Offer { protobuf: true, shapes: true }, false)
+        accept(&headers, Offer { protobuf: true, shapes: true, custom: false })
     }
 
     #[test]
@@ -181,5 +203,9 @@ mod tests {
         );
         assert_eq!(of("text/csv").map_err(|s| s.code), Err(406));
         assert_eq!(of("*/*").map(|f| f.media), Ok(Media::Json));
+        let told = of("application/json;as=Nope;v=v1;g=meta.k8s.io").expect_err("no such form").message;
+        assert!(told.starts_with("only the following media types are accepted: application/json,"), "{told}");
+        let told = of("application/*").expect_err("no route").message;
+        assert!(told.starts_with("406: Not Acceptable"), "{told}");
     }
 }

@@ -15,16 +15,19 @@ use crate::body::{self, Answer};
 
 /// The form a request's answer takes.
 pub fn negotiate(cx: &Cx, resource: &Resource) -> Result<Form, Status> {
-    negotiate::accept(
-        &cx.headers,
-        Offer { protobuf: !resource.def.custom && cx.app.protobuf, shapes: resource.def.stored() },
-        false,
-    )
+    negotiate::accept(&cx.headers, offer(cx, resource))
+}
+
+/// What a resource can be written as.
+pub fn offer(cx: &Cx, resource: &Resource) -> Offer {
+    let custom = resource.def.custom;
+    Offer { protobuf: !custom && cx.app.protobuf, shapes: resource.def.stored(), custom }
 }
 
 /// Any value that is not an object of the resource, such as a `Status`.
 pub fn value(cx: &Cx, code: StatusCode, value: &Value) -> Result<Answer, Status> {
-    let form = negotiate::accept(&cx.headers, Offer { protobuf: cx.app.protobuf, shapes: true }, false)?;
+    let form =
+        negotiate::accept(&cx.headers, Offer { protobuf: cx.app.protobuf, shapes: true, custom: false })?;
     write(form.media, code, value)
 }
 
@@ -337,7 +340,7 @@ impl EventEncoder {
     fn frame(&self, event: &str, object: &Value, out: &mut Vec<u8>) -> Result<(), Status> {
         match self.form.media {
             Media::Protobuf => out.extend_from_slice(&crate::protobuf::encode_event(event, object)?),
-            // A stream of YAML documents is not offered: upstream frames JSON here too.
+            // A stream of YAML documents is not offered.
             Media::Json | Media::Yaml => {
                 out.extend_from_slice(b"{\"type\":\"");
                 out.extend_from_slice(event.as_bytes());

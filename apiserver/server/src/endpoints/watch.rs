@@ -1,4 +1,4 @@
-//! Watches: a stream of events, as lines of JSON.
+//! Watches: a stream of events, as lines of JSON, as protobuf with its length before it, or as messages of a WebSocket.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,9 +15,12 @@ use tokio::time::Instant;
 use super::cx::{Cx, Resource};
 use super::failures;
 use super::list_options::ListOptions;
+use super::negotiate::{self, Form};
 use super::output::{self, EventEncoder, EventType};
 use super::selectors::Selection;
+use super::websocket;
 use crate::body::{self, Answer};
+use crate::metrics::{Labels, LongRunning};
 
 /// How long a watch lasts when the client does not say: between half an hour and an hour, at random, so that
 /// watches begun together do not end together (`--min-request-timeout`).
@@ -31,11 +34,13 @@ pub async fn watch(cx: Arc<Cx>, resource: Resource) -> Result<Answer, Status> {
         return Err(body::method_not_allowed());
     }
     let form = output::negotiate(&cx, &resource)?;
+    negotiate::check_stream(form, output::offer(&cx, &resource))?;
     let options = ListOptions::parse(&cx.query, true)?;
     let selection = Selection::parse(&cx, &resource)?;
     let from = match (options.send_initial_events, options.resource_version) {
         (Some(true), version) => {
-            WatchFrom::InitialEvents { not_older_than: version.unwrap_or(0), bookmark: true }
+            // The bookmark behind them is one like any other: only for those who take bookmarks.
+            WatchFrom::InitialEvents { not_older_than: version.unwrap_or(0), bookmark: options.bookmarks }
         }
         (Some(false), None | Some(0)) => WatchFrom::Now,
         (Some(false), Some(version)) => WatchFrom::Revision(version),
@@ -59,11 +64,13 @@ pub async fn watch(cx: Arc<Cx>, resource: Resource) -> Result<Answer, Status> {
         Ok(events) => events,
         // Told on the stream, as upstream's cacher does.
         Err(error @ Error::Expired { .. }) => {
-            return Ok(streamed(form, futures::stream::iter([encoder.error(&watch_failure(error))])));
+            return streamed(&cx, form, futures::stream::iter([encoder.error(&watch_failure(error))]));
         }
         Err(error) => return Err(failures::store(error)),
     };
+    let labels = Labels::of(&cx.method, Some(&cx.info), None, false, |_| !resource.def.custom);
     let state = State {
+        _running: cx.app.metrics.long_running(labels),
         events: Box::pin(events),
         deadline: Instant::now() + timeout,
         shutdown: cx.app.shutdown.clone(),
@@ -74,15 +81,22 @@ pub async fn watch(cx: Arc<Cx>, resource: Resource) -> Result<Answer, Status> {
         converting: converts.then(|| cx.clone()),
         ended: false,
     };
-    Ok(streamed(form, futures::stream::unfold(state, State::next)))
+    streamed(&cx, form, futures::stream::unfold(state, State::next))
 }
 
-fn streamed(form: super::negotiate::Form, chunks: impl Stream<Item = Bytes> + Send + 'static) -> Answer {
+fn streamed(
+    cx: &Cx,
+    form: Form,
+    chunks: impl Stream<Item = Bytes> + Send + 'static,
+) -> Result<Answer, Status> {
+    if websocket::asked(&cx.headers) {
+        return websocket::answer(cx, form.media, chunks);
+    }
     let mut response = Response::new(body::stream(chunks));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(form.media.stream_content_type()));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
-    response
+    Ok(response)
 }
 
 fn watch_failure(error: Error) -> Status {
@@ -95,6 +109,8 @@ fn watch_failure(error: Error) -> Status {
 }
 
 struct State<S> {
+    /// Counted while it lasts.
+    _running: LongRunning,
     events: std::pin::Pin<Box<S>>,
     deadline: Instant,
     shutdown: tokio_util::sync::CancellationToken,

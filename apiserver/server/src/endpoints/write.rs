@@ -116,9 +116,10 @@ impl<'a> Admission<'a> {
         }
     }
 
-    /// For a request whose body says whether anything is to be stored.
-    pub fn dry_run(self, dry_run: bool) -> Self {
-        Self { dry_run, ..self }
+    /// Whether nothing will be stored, where that is not told by the query: the options of a deletion say it.
+    pub fn dry_run(mut self, dry_run: bool) -> Self {
+        self.dry_run = dry_run;
+        self
     }
 
     /// With objects of another kind than the resource's own.
@@ -217,6 +218,7 @@ pub async fn create(
     }
     managed::track(resource, None, &mut object, &tracking);
     admission.mutate(&mut object, None).await?;
+    crate::rbac::confirm(cx, resource, &object, None).await?;
 
     let generated = object::name(&object).is_empty() && !object::meta_str(&object, "generateName").is_empty();
     let mut attempt = 0;
@@ -238,7 +240,6 @@ pub async fn create(
         }
         strategy.canonicalize(&mut candidate);
         objects::normalise(resource, &mut candidate)?;
-        crate::rbac::confirm(cx, resource, &candidate, None).await?;
         admission.validate(&candidate, None).await?;
         let encoded = conversion::encode(cx, resource, &candidate).await?;
         system::check_size(&encoded)?;
@@ -385,6 +386,7 @@ async fn attempt(
     let admission =
         Admission::new(cx, resource, change.operation, change.subresource.unwrap_or("")).shaped(shape);
     admission.mutate(&mut new, Some(&old)).await?;
+    crate::rbac::confirm(cx, resource, &new, Some(&old)).await?;
     strategy.prepare_update(&hook, &mut new, &old);
     system::count_generation(resource, &hook, &mut new, &old);
     cx.app.allocate(cx, resource, &mut new, Some(&old)).await?;
@@ -399,7 +401,6 @@ async fn attempt(
     }
     strategy.canonicalize(&mut new);
     objects::normalise(resource, &mut new)?;
-    crate::rbac::confirm(cx, resource, &new, Some(&old)).await?;
     admission.validate(&new, Some(&old)).await?;
 
     // A write that changes nothing is none: the revision stays.

@@ -34,7 +34,9 @@ use crate::app::App;
 use crate::body::{self, Answer};
 use crate::endpoints::cx::{Cx, Kept};
 use crate::endpoints::negotiate;
+use crate::endpoints::websocket;
 use crate::listen::{Handler, Peer};
+use crate::metrics::Labels;
 use crate::query::Query;
 
 const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
@@ -52,8 +54,12 @@ impl Handler for App {
         let path = request.uri().path().to_owned();
         let span = tracing::debug_span!("request", %method, path);
         let metrics = self.metrics.clone();
-        let in_flight = metrics.begin();
         let failures_as = negotiate::of_failure(request.headers());
+        let in_flight = metrics.begin(&method);
+        let media =
+            request.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).map(str::to_owned);
+        let dry_run = request.uri().query().is_some_and(|query| query.contains("dryRun=All"));
+        let kinds = self.clone();
         let accepts_gzip = crate::compress::accepts(request.headers());
         let audit_text = audit_id.to_str().unwrap_or("");
         let mut audited = Audited::new(audit_text, request.uri(), request.headers(), peer.address.ip());
@@ -80,7 +86,10 @@ impl Handler for App {
         if method == http::Method::HEAD {
             *answer.body_mut() = body::full("");
         }
-        metrics.end(in_flight, &method, answer.status(), started.elapsed());
+        let labels = Labels::of(&method, audited.info.as_ref(), media.as_deref(), dry_run, |group| {
+            kinds.kinds.groups(true).get(group).is_some()
+        });
+        metrics.end(in_flight, labels, answer.status(), started.elapsed());
         tracing::debug!(%method, path, status = answer.status().as_u16(), elapsed = ?started.elapsed(), "answered");
         answer
     }
@@ -89,6 +98,24 @@ impl Handler for App {
 /// How long a request that is no watch may take (`--request-timeout`).
 const TIMEOUT: Duration = Duration::from_secs(60);
 
+/// The time a request may take: what its query asks for, up to what any may.
+fn asked_timeout(query: &str) -> Result<Duration, Status> {
+    if !query.contains("timeout=") {
+        return Ok(TIMEOUT);
+    }
+    let query = Query::parse(query);
+    match query.get("timeout").filter(|text| !text.is_empty()) {
+        None => Ok(TIMEOUT),
+        Some(text) => match crate::options::duration(text) {
+            Ok(time) if time.is_zero() => Ok(TIMEOUT),
+            Ok(time) => Ok(time.min(TIMEOUT)),
+            Err(_) => Err(Status::bad_request(format!(
+                "invalid timeout specified in the request URL - time: invalid duration {text:?}"
+            ))),
+        },
+    }
+}
+
 /// The chain within its time. A watch is answered at once; its stream has a time of its own.
 async fn timed(
     app: Arc<App>,
@@ -96,7 +123,8 @@ async fn timed(
     peer: Peer,
     audited: &mut Audited,
 ) -> Result<Answer, Status> {
-    match tokio::time::timeout(TIMEOUT, chain(app, request, peer, audited)).await {
+    let timeout = asked_timeout(request.uri().query().unwrap_or(""))?;
+    match tokio::time::timeout(timeout, chain(app, request, peer, audited)).await {
         Ok(result) => result,
         Err(_) => Err(Status::timeout("request did not complete within the allotted timeout", 0)),
     }
@@ -108,7 +136,15 @@ async fn chain(
     peer: Peer,
     audited: &mut Audited,
 ) -> Result<Answer, Status> {
-    let (parts, incoming) = request.into_parts();
+    let (mut parts, incoming) = request.into_parts();
+    let upgrade = parts.extensions.remove::<hyper::upgrade::OnUpgrade>();
+    // A browser cannot set the header, and sends its token as a subprotocol of its WebSocket.
+    if !parts.headers.contains_key(header::AUTHORIZATION)
+        && let Some(token) = websocket::bearer(&parts.headers)
+        && let Ok(value) = HeaderValue::from_str(&format!("Bearer {token}"))
+    {
+        parts.headers.insert(header::AUTHORIZATION, value);
+    }
     let query = Query::parse(parts.uri.query().unwrap_or(""));
 
     // route
@@ -197,12 +233,14 @@ async fn chain(
         app: app.clone(),
         vcp,
         prefix,
+        method: parts.method.clone(),
         info,
         query,
         headers: parts.headers,
         user: user.user,
         warnings: Mutex::default(),
         kept: Kept::default(),
+        upgrade: Mutex::new(upgrade),
     });
     let result = match target {
         Target::All => crate::all_vcps::answer(cx.clone()).await,

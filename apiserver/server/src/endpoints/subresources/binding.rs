@@ -71,6 +71,8 @@ async fn bind(cx: &Cx, resource: &Resource, binding: &Value) -> Result<Answer, S
         operation: Operation::Create,
     };
     let annotations = binding["metadata"]["annotations"].clone();
+    let mut labels = binding["metadata"]["labels"].as_object().cloned().unwrap_or_default();
+    labels.extend(kplane_admission::topology::labels_of_node(&cx.reader(), &node).await?);
     let shown = binding.clone();
     let view = |_: &Value| shown.clone();
     write::update_shaped(cx, resource, change, Shape::Part(&view), |old| {
@@ -94,6 +96,12 @@ async fn bind(cx: &Cx, resource: &Resource, binding: &Value) -> Result<Answer, S
             for (key, value) in added {
                 kept[key] = value.clone();
             }
+        }
+        if !labels.is_empty()
+            && let Some(meta) = object::meta_mut(&mut pod)
+            && let Some(own) = meta.entry("labels").or_insert_with(|| json!({})).as_object_mut()
+        {
+            own.extend(labels.clone());
         }
         system::set_condition(
             &mut pod,

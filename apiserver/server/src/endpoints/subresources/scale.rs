@@ -8,7 +8,8 @@ use kplane_admission::{Operation, Shape};
 use kplane_kinds::def::ScalePaths;
 use kplane_kinds::{Subresource, Verbs};
 use kplane_machinery::field::{FieldError, Path};
-use kplane_machinery::{GroupKind, Status, labels, object};
+use kplane_machinery::time::Time;
+use kplane_machinery::{GroupKind, Status, labels, managed, object};
 use serde_json::{Map, Value, json};
 
 use super::{own_kind, require};
@@ -16,6 +17,7 @@ use crate::body::{Answer, method_not_allowed};
 use crate::endpoints::cx::{Cx, Resource};
 use crate::endpoints::decode;
 use crate::endpoints::managed::Tracking;
+use crate::endpoints::negotiate::Media;
 use crate::endpoints::patch::Patch;
 use crate::endpoints::write::{self, Change, Preconditions};
 use crate::endpoints::{body, failures, output};
@@ -54,24 +56,46 @@ pub async fn answer(
             let bytes = body::read(incoming).await?;
             let mut scale = decode::object(cx, &bytes, &own_kind(sub)?, validation)?;
             decode::match_path(cx, resource, &mut scale, true)?;
-            change(cx, resource, &paths, |_| Ok(scale.clone())).await
+            let manager = cx.field_manager();
+            change(cx, resource, sub, &paths, |tracked, old| {
+                let mut new = scale.clone();
+                managed::track_update(tracked, Some(old), &mut new, &manager);
+                Ok(new)
+            })
+            .await
         }
         "patch" => {
             require(sub, Verbs::PATCH)?;
             let bytes = body::read(incoming).await?;
             let patch = Patch::parse(cx, resource.def.custom, &bytes)?;
-            decode::patch_options(cx, matches!(patch, Patch::Apply(_)))?;
+            let validation = decode::patch_options(cx, matches!(patch, Patch::Apply(_)))?;
+            let manager = cx.field_manager();
             let expected = own_kind(sub)?;
-            change(cx, resource, &paths, |old| match &patch {
-                // An applied scale owns what it states, which is the replicas.
-                Patch::Apply(config) => {
-                    let mut new = old.clone();
-                    if let Some(replicas) = config.pointer("/spec/replicas") {
-                        new["spec"]["replicas"] = replicas.clone();
-                    }
+            let applied = match &patch {
+                Patch::Apply(config) if !config["metadata"]["managedFields"].is_null() => {
+                    return Err(Status::bad_request("metadata.managedFields must be nil"));
+                }
+                Patch::Apply(_) => {
+                    let mut config = decode::object_as(cx, &bytes, Media::Yaml, &expected, validation)?;
+                    decode::match_path(cx, resource, &mut config, true)?;
+                    Some(config)
+                }
+                _ => None,
+            };
+            let force = cx.query.flag("force");
+            change(cx, resource, sub, &paths, |tracked, old| match &applied {
+                Some(config) => managed::apply(tracked, Some(old), config, &manager, force),
+                None => {
+                    let mut new = patch.apply(old, expected.schema)?;
+                    let found = kplane_schema::check(expected.schema, &mut new, false).map_err(|e| {
+                        Status::bad_request(format!(
+                            "Scale in version \"v1\" cannot be handled as a Scale: {e}"
+                        ))
+                    })?;
+                    decode::report(cx, found, validation, &expected.gvk)?;
+                    managed::track_update(tracked, Some(old), &mut new, &manager);
                     Ok(new)
                 }
-                patch => patch.apply(old, expected.schema),
             })
             .await
         }
@@ -79,50 +103,98 @@ pub async fn answer(
     }
 }
 
+/// Changes the replicas of an object by way of its scale. `make` is given the scale that is there and records who set what
+/// in the one it makes; what it says of the replicas is carried over to the object.
 async fn change(
     cx: &Cx,
     resource: &Resource,
+    sub: &Subresource,
     paths: &ScalePaths,
-    make: impl Fn(&Value) -> Result<Value, Status> + Sync,
+    make: impl Fn(&managed::Request<'_>, &Value) -> Result<Value, Status> + Sync,
 ) -> Result<Answer, Status> {
-    let manager = cx.field_manager();
+    let expected = own_kind(sub)?;
+    let api_version = expected.gvk.group_version().to_string();
+    let one_version = managed::OneVersion { api_version: &api_version, schema: expected.schema };
+    let nothing = managed::Set::default();
+    let versions: Vec<String> = resource
+        .def
+        .versions
+        .iter()
+        .map(|version| resource.def.gvk(&version.name).group_version().to_string())
+        .collect();
+    let path: managed::set::FieldPath =
+        paths.spec_replicas.iter().map(|field| managed::set::Element::Field(field.to_string())).collect();
+    let mappings: Vec<(&str, managed::set::FieldPath)> =
+        versions.iter().map(|version| (version.as_str(), path.clone())).collect();
     let change = Change {
         name: &cx.info.name,
         subresource: Some("scale"),
         create: false,
         preconditions: Preconditions::default(),
-        // Of a custom resource upstream knows no fields by its scale: they stay whose they were.
-        tracking: if resource.def.custom {
-            Tracking::none()
-        } else {
-            Tracking::update(&manager, Some("scale"))
-        },
+        // Recorded where the scale was made.
+        tracking: Tracking::none(),
         operation: Operation::Update,
     };
     let view = |object: &Value| scale_of(paths, object);
     let written = write::update_shaped(cx, resource, change, Shape::Part(&view), |old| {
         let old = old.ok_or_else(|| Status::not_found(&resource.group_resource(), &cx.info.name))?;
-        let scale = make(&scale_of(paths, old))?;
-        let replicas = scale.pointer("/spec/replicas").and_then(Value::as_i64).unwrap_or(0);
-        if replicas < 0 {
-            let field = Path::new("spec").child("replicas");
-            let error = FieldError::invalid(&field, &replicas.into(), "must be greater than or equal to 0");
-            return Err(Status::invalid(
-                &GroupKind::new("autoscaling", "Scale"),
-                object::name(old),
-                &vec![error],
-            ));
-        }
-        let version = object::resource_version(&scale);
-        let mut new = old.clone();
-        if !version.is_empty() {
-            object::set_meta(&mut new, "resourceVersion", Some(version.into()));
-        }
-        set_at(&mut new, &paths.spec_replicas, replicas.into());
-        Ok(new)
+        let mut before = scale_of(paths, old);
+        let entries = managed::scale::to_scale(old, &mappings).map_err(Status::internal)?;
+        object::set_meta(&mut before, "managedFields", entries);
+        let tracked = managed::Request {
+            api_version: &api_version,
+            kind: &expected.gvk.kind,
+            subresource: "scale",
+            versions: &one_version,
+            reset: &nothing,
+            now: Time::now().truncated(),
+        };
+        let scale = make(&tracked, &before)?;
+        moved(cx, resource, paths, &scale, old, &mappings)
     })
     .await?;
     output::value(cx, StatusCode::OK, &scale_of(paths, &written.object))
+}
+
+/// An object with the replicas of a scale, once that is found to be right.
+fn moved(
+    cx: &Cx,
+    resource: &Resource,
+    paths: &ScalePaths,
+    scale: &Value,
+    old: &Value,
+    mappings: &[(&str, managed::set::FieldPath)],
+) -> Result<Value, Status> {
+    let replicas = scale.pointer("/spec/replicas").and_then(Value::as_i64).unwrap_or(0);
+    if replicas < 0 {
+        let field = Path::new("spec").child("replicas");
+        let error = FieldError::invalid(&field, &replicas.into(), "must be greater than or equal to 0");
+        return Err(Status::invalid(
+            &GroupKind::new("autoscaling", "Scale"),
+            object::name(old),
+            &vec![error],
+        ));
+    }
+    let (asked, uid) = (object::uid(scale), object::uid(old));
+    if !asked.is_empty() && asked != uid {
+        let why = format!("Precondition failed: UID in precondition: {asked}, UID in object meta: {uid}");
+        return Err(Status::conflict(&resource.group_resource(), &cx.info.name, why));
+    }
+    let mut new = old.clone();
+    let version = object::resource_version(scale);
+    if !version.is_empty() {
+        object::set_meta(&mut new, "resourceVersion", Some(version.into()));
+    }
+    set_at(&mut new, &paths.spec_replicas, replicas.into());
+    // Of a custom resource upstream knows no fields by its scale: they stay whose they were.
+    if resource.def.custom {
+        return Ok(new);
+    }
+    let entries = scale.pointer("/metadata/managedFields");
+    let entries = managed::scale::to_object(old, entries, &resource.api_version(), mappings)
+        .map_err(Status::internal)?;
+    object::set_meta(&mut new, "managedFields", entries);
+    Ok(new)
 }
 
 fn at<'a>(object: &'a Value, path: &[Arc<str>]) -> Option<&'a Value> {
