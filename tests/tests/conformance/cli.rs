@@ -72,7 +72,7 @@ struct Proxy(std::process::Child);
 impl Proxy {
     fn start(kubectl: &Kubectl, arguments: &[&str]) -> (Self, String) {
         let mut arguments = arguments.to_vec();
-        arguments.insert(0, "proxy");
+        arguments.splice(0..0, ["proxy", "--append-server-path"]);
         let mut child =
             kubectl.command(&arguments).stdout(std::process::Stdio::piped()).spawn().expect("kubectl");
         let mut line = String::new();

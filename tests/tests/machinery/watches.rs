@@ -121,8 +121,11 @@ struct WebSocket {
 
 impl WebSocket {
     fn connect(kubectl: &Kubectl, path: &str, headers: &str) -> Self {
-        let mut proxy =
-            kubectl.command(&["proxy", "--port=0"]).stdout(Stdio::piped()).spawn().expect("kubectl");
+        let mut proxy = kubectl
+            .command(&["proxy", "--port=0", "--append-server-path"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("kubectl");
         let mut line = String::new();
         let output = proxy.stdout.take().expect("its output");
         BufReader::new(output).read_line(&mut line).expect("what it says");

@@ -111,7 +111,9 @@ pub fn accept(headers: &HeaderMap, offer: Offer) -> Result<Form, Status> {
 
 /// What a failure is written as: the first that is acceptable, else JSON.
 pub fn of_failure(headers: &HeaderMap) -> Media {
-    accept(headers, Offer { protobuf: true, shapes: false }, false).map(|form| form.media).unwrap_or_default()
+    accept(headers, Offer { protobuf: true, shapes: false, custom: false })
+        .map(|form| form.media)
+        .unwrap_or_default()
 }
 
 /// The weight of a range in thousandths.
