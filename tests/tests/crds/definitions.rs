@@ -33,7 +33,7 @@ fn names_belong_to_one_definition_and_are_passed_on() {
     assert!(kubectl.fails(&["get", "eagles"]).contains("doesn't have a resource type"));
     kubectl.ok(&["delete", "crd", "owls.birds.test"]);
     kubectl.ok(&["wait", "--for=condition=Established", "crd/eagles.birds.test", "--timeout=20s"]);
-    kubectl.ok(&["get", "o"]);
+    kubectl.ok(&["get", "eagles"]);
 }
 
 #[test]
