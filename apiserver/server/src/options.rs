@@ -187,16 +187,8 @@ pub struct Options {
 
     /// How long, after a SIGTERM, the server goes on with everything while /readyz says no, so that load balancers send
     /// no more to it: 10s, 1m30s.
-    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = parse_duration)]
-    pub shutdown_delay_duration: std::time::Duration,
-}
-
-/// A duration as Go writes it: 10s, 1m30s, 500ms.
-fn parse_duration(text: &str) -> Result<std::time::Duration, String> {
-    text.parse::<jiff::SignedDuration>()
-        .ok()
-        .and_then(|duration| std::time::Duration::try_from(duration).ok())
-        .ok_or_else(|| format!("{text:?} is no duration, such as 10s or 1m30s"))
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration)]
+    pub shutdown_delay_duration: Duration,
 }
 
 /// A duration as Go writes it: `90s`, `1h30m`, `1.5s`, `0`.
