@@ -25,6 +25,7 @@ pub struct Server {
     etcd: Option<EtcdServer>,
     port: u16,
     arguments: Vec<String>,
+    level: String,
 }
 
 impl Server {
@@ -44,11 +45,25 @@ impl Server {
         Self::start_prepared(store, flags, |_| {})
     }
 
+    /// Starts one that logs at a level.
+    ///
+    /// # Panics
+    /// If it does not become ready; its log is printed.
+    pub fn start_logging(store: Store, level: &str) -> Self {
+        Self::start_at(store, &[], level, |_| {})
+    }
+
     /// The same, with something done to its data directory before.
     ///
     /// # Panics
     /// If it does not become ready; its log is printed.
     pub fn start_prepared(store: Store, flags: &[&str], prepare: impl FnOnce(&Path)) -> Self {
+        let level = std::env::var("RUST_LOG").unwrap_or_else(|_| "info".into());
+        Self::start_at(store, flags, &level, prepare)
+    }
+
+    fn start_at(store: Store, flags: &[&str], level: &str, prepare: impl FnOnce(&Path)) -> Self {
+        let level = level.to_owned();
         let folder = tempfile::Builder::new().prefix("kplane-test-").tempdir().expect("a folder");
         prepare(&folder.path().join("data"));
         let etcd = (store == Store::Etcd).then(start_etcd);
@@ -62,8 +77,8 @@ impl Server {
         }
         arguments.extend(flags.iter().map(|flag| (*flag).to_owned()));
         let port = free_port();
-        let child = spawn(&arguments, port, folder.path());
-        let mut server = Self { child, folder, etcd, port, arguments };
+        let child = spawn(&arguments, port, folder.path(), &level);
+        let mut server = Self { child, folder, etcd, port, arguments, level };
         server.wait_ready();
         server
     }
@@ -101,7 +116,7 @@ impl Server {
     /// # Panics
     /// If it does not become ready.
     pub fn start_again(&mut self) {
-        self.child = spawn(&self.arguments, self.port, self.folder.path());
+        self.child = spawn(&self.arguments, self.port, self.folder.path(), &self.level);
         self.wait_ready();
     }
 
@@ -119,6 +134,7 @@ impl Server {
     /// # Panics
     /// If it does not become ready.
     pub fn replica_at(&self, endpoint: &str) -> Self {
+        let level = self.level.clone();
         let folder = tempfile::Builder::new().prefix("kplane-test-").tempdir().expect("a folder");
         let data = folder.path().join("data");
         let pki = data.join("pki");
@@ -133,8 +149,8 @@ impl Server {
             format!("--etcd-servers={endpoint}"),
         ];
         let port = free_port();
-        let child = spawn(&arguments, port, folder.path());
-        let mut server = Self { child, folder, etcd: None, port, arguments };
+        let child = spawn(&arguments, port, folder.path(), &level);
+        let mut server = Self { child, folder, etcd: None, port, arguments, level };
         server.wait_ready();
         server
     }
@@ -230,7 +246,7 @@ fn start_etcd() -> EtcdServer {
     runtime.block_on(EtcdServer::start())
 }
 
-fn spawn(arguments: &[String], port: u16, folder: &Path) -> Child {
+fn spawn(arguments: &[String], port: u16, folder: &Path, level: &str) -> Child {
     let log = std::fs::OpenOptions::new()
         .create(true)
         .append(true)
@@ -239,7 +255,7 @@ fn spawn(arguments: &[String], port: u16, folder: &Path) -> Child {
     Command::new(program("kplane-apiserver"))
         .args(arguments)
         .arg(format!("--secure-port={port}"))
-        .env("RUST_LOG", std::env::var("RUST_LOG").unwrap_or_else(|_| "info".into()))
+        .env("RUST_LOG", level)
         .stdin(Stdio::null())
         .stdout(Stdio::from(log.try_clone().expect("the log twice")))
         .stderr(Stdio::from(log))

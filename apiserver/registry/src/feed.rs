@@ -90,6 +90,7 @@ impl Core {
         self.sets.end_all(&reason);
         self.trackers.missed();
         self.across.end(&reason);
+        self.usages.forget();
     }
 
     /// Takes in the changes of a revision.
@@ -112,6 +113,7 @@ impl Core {
                         }
                     }
                     self.trackers.changed(id, tail, rel);
+                    self.usages.change(id, event, revision);
                     self.across.announce(&self.directory, id, tail, rel, event, revision);
                 }
                 Some(Parsed::Pin(id)) => self.take_in_pin(id, event),

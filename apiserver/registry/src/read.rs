@@ -195,7 +195,7 @@ impl Core {
                 self.progress.fresh().await?;
                 self.present(vcp)?;
             }
-            match self.list_hot(&set, resource, &request, &span, predicate) {
+            match self.list_hot(&set, resource, &request, &span, predicate).await {
                 Ok(page) => return Ok(page),
                 Err(error @ Error::Expired { .. }) => failure = error,
                 Err(error) => return Err(error),
@@ -204,7 +204,7 @@ impl Core {
         Err(failure)
     }
 
-    fn list_hot(
+    async fn list_hot(
         &self,
         set: &HotSet,
         resource: &ResourceKey,
@@ -228,7 +228,11 @@ impl Core {
                 let snapshot = set.snapshot(span, None)?;
                 let mut items = Vec::new();
                 let mut more = false;
-                for object in snapshot.items {
+                for (i, object) in snapshot.items.into_iter().enumerate() {
+                    // Other requests are not to wait until all have been looked at.
+                    if i % 128 == 127 {
+                        tokio::task::yield_now().await;
+                    }
                     if predicate(&object) {
                         if request.limit.is_some_and(|limit| items.len() >= limit) {
                             more = true;

@@ -15,6 +15,7 @@ use crate::keys::Keyspace;
 use crate::layer_set::Layers;
 use crate::sets::{Sets, sweep_period};
 use crate::track::{Tracker, Trackers};
+use crate::usage::Usages;
 use crate::vcp::{CredentialPolicy, Directory, Pin};
 use crate::{Error, ResourceKey, Vcp, VcpId, VcpState, compaction, feed};
 
@@ -88,6 +89,7 @@ pub(crate) struct Core {
     pub sets: Sets,
     pub across: Across,
     pub trackers: Trackers,
+    pub usages: Usages,
     pub progress: Progress,
     /// As it was when the registry was opened.
     pub root: Arc<Vcp>,
@@ -147,6 +149,7 @@ impl Registry {
             sets: Sets::default(),
             across: Across::new(limits.watch_buffer),
             trackers: Trackers::default(),
+            usages: Usages::default(),
             progress,
             root,
             compacted: AtomicU64::new(0),
@@ -199,6 +202,25 @@ impl Registry {
     /// What the store tells about itself.
     pub async fn store_status(&self) -> Result<StoreStatus, Error> {
         Ok(self.core.store.status().await?)
+    }
+
+    /// The identity of the VCP that has a name, as far as is known at the moment: for what needs no certainty.
+    pub fn id_of(&self, name: &str) -> Option<VcpId> {
+        self.core.directory.named(name).map(|vcp| vcp.id)
+    }
+
+    /// What is in memory of one VCP.
+    pub fn stats_of(&self, id: VcpId) -> Stats {
+        let core = &self.core;
+        let mut stats = Stats { vcps: 1, revision: core.progress.revision(), ..Stats::default() };
+        for set in core.sets.all().into_iter().filter(|set| set.vcp.id == id) {
+            let (objects, watchers) = set.count();
+            stats.hot_sets += 1;
+            stats.hot_objects += objects;
+            stats.hot_bytes += set.bytes();
+            stats.watchers += watchers;
+        }
+        stats
     }
 
     /// What is in memory.

@@ -200,6 +200,7 @@ impl Core {
         let now = Instant::now();
         let clock = self.clock();
         let idle = u64::try_from(self.options.idle.as_millis()).unwrap_or(u64::MAX);
+        self.usages.sweep(clock.saturating_sub(idle));
         let mut unused = Vec::new();
         let mut total = 0;
         for set in self.sets.all() {

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::base::Base;
 use crate::custom::Definitions;
 use crate::discovery::Groups;
-use crate::filters::audit::AuditLog;
+use crate::filters::audit::Audit;
 use crate::filters::fairness::Fairness;
 use crate::identity::Identities;
 use crate::metrics::Metrics;
@@ -34,7 +34,7 @@ pub struct App {
     /// Who is who, and may do what.
     pub identities: Identities,
     /// Where requests are written down, if they are.
-    pub audit: Option<Arc<AuditLog>>,
+    pub audit: Option<Arc<Audit>>,
     /// How many requests are answered at once.
     pub fairness: Arc<Fairness>,
     /// What addresses root besides `root`.

@@ -1,9 +1,12 @@
 //! Bodies of answers: whole, or streamed.
 
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use http::{HeaderValue, Response, StatusCode, header};
-use http_body::Frame;
+use http_body::{Frame, SizeHint};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use kplane_machinery::Status;
@@ -25,6 +28,39 @@ pub fn full(bytes: impl Into<Bytes>) -> Body {
 /// A body that is sent as it comes.
 pub fn stream(chunks: impl Stream<Item = Bytes> + Send + 'static) -> Body {
     StreamBody::new(chunks.map(|chunk| Ok(Frame::data(chunk)))).boxed_unsync()
+}
+
+/// A body that keeps something until it is sent or given up.
+pub fn guarded<G: Send + 'static>(body: Body, guard: G) -> Body {
+    Guarded { body, _guard: guard }.boxed_unsync()
+}
+
+struct Guarded<G> {
+    body: Body,
+    _guard: G,
+}
+
+// The guard is never pinned: it is only dropped.
+impl<G> Unpin for Guarded<G> {}
+
+impl<G> http_body::Body for Guarded<G> {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 /// An answer of one content type.

@@ -23,6 +23,19 @@ pub fn accepts(headers: &HeaderMap) -> bool {
         .any(|coding| coding.split(';').next().unwrap_or("").trim() == "gzip")
 }
 
+/// As much is compressed before others are let in.
+const PIECE: usize = 256 * 1024;
+
+/// Level 1: upstream found that more costs the server more than it saves the network.
+async fn compressed(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut encoder = GzEncoder::new(Vec::with_capacity(bytes.len() / 4), Compression::fast());
+    for piece in bytes.chunks(PIECE) {
+        encoder.write_all(piece)?;
+        crate::heavy::give_way().await;
+    }
+    encoder.finish()
+}
+
 /// Compresses an answer that is large and whole.
 pub async fn answer(answer: Answer) -> Answer {
     let large = answer.body().size_hint().exact().is_some_and(|size| size >= MIN_SIZE);
@@ -34,10 +47,7 @@ pub async fn answer(answer: Answer) -> Answer {
         Ok(collected) => collected.to_bytes(),
         Err(never) => match never {},
     };
-    // Level 1: upstream found that more costs the server more than it saves the network.
-    let mut encoder = GzEncoder::new(Vec::with_capacity(bytes.len() / 4), Compression::fast());
-    let compressed = encoder.write_all(&bytes).and_then(|()| encoder.finish());
-    match compressed {
+    match compressed(&bytes).await {
         Ok(compressed) => {
             parts.headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
             parts.headers.append(header::VARY, HeaderValue::from_static("Accept-Encoding"));

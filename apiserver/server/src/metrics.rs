@@ -299,10 +299,74 @@ fn line(out: &mut String, name: &str, labels: &str, value: f64) {
     };
 }
 
-/// Answers `/metrics`: the whole server's, for root alone.
+/// `/metrics` of a control plane: its own figures, made when they are asked for, so that no series is kept for it.
+async fn of_one(cx: &Cx) -> Result<Answer, Status> {
+    let mut out = String::new();
+    let figures = cx.app.fairness.of(cx.vcp.id);
+    for (name, help, of) in [
+        (
+            "apiserver_flowcontrol_current_executing_requests",
+            "Requests that are being answered.",
+            (|(_, executing, _)| *executing) as fn(&(Arc<str>, usize, usize)) -> usize,
+        ),
+        (
+            "apiserver_flowcontrol_current_inqueue_requests",
+            "Requests that wait for a seat.",
+            |(_, _, waiting)| *waiting,
+        ),
+    ] {
+        head(&mut out, name, "gauge", help);
+        for level in &figures.levels {
+            line(&mut out, name, &format!("priority_level=\"{}\"", level.0), of(level) as f64);
+        }
+    }
+    let stats = cx.app.registry.stats_of(cx.vcp.id);
+    for (name, help, value) in [
+        ("hot_sets", "Resources that are held in memory.", stats.hot_sets),
+        ("hot_objects", "Objects in them.", stats.hot_objects),
+        ("hot_bytes", "About how many bytes they take.", stats.hot_bytes),
+        ("watchers", "Watches under way.", stats.watchers),
+    ] {
+        let name = format!("kplane_control_plane_{name}");
+        head(&mut out, &name, "gauge", help);
+        line(&mut out, &name, "", value as f64);
+    }
+    let usage = cx.app.registry.usage(&cx.vcp).await.map_err(crate::endpoints::failures::store)?;
+    for (name, help, value) in [
+        ("objects", "Objects kept, those that it began with not counted.", usage.objects),
+        ("bytes", "Bytes of them as stored.", usage.bytes),
+    ] {
+        let name = format!("kplane_control_plane_{name}");
+        head(&mut out, &name, "gauge", help);
+        line(&mut out, &name, "", value as f64);
+    }
+    let counts = [("admitted", figures.admitted), ("refused", figures.refused)];
+    let name = "kplane_control_plane_requests";
+    head(&mut out, name, "gauge", "Requests let in and refused since it has been in use without a pause.");
+    for (result, count) in counts {
+        line(&mut out, name, &format!("result=\"{result}\""), count as f64);
+    }
+    let limits = figures.limits;
+    let name = "kplane_control_plane_limit";
+    head(&mut out, name, "gauge", "What its class limits.");
+    for (what, limit) in [
+        ("requestsInFlight", limits.requests_in_flight.map(|n| n as u64)),
+        ("requestsPerSecond", limits.requests_per_second.map(u64::from)),
+        ("objects", limits.objects),
+        ("bytes", limits.bytes),
+        ("watches", limits.watches.map(|n| n as u64)),
+    ] {
+        if let Some(limit) = limit {
+            line(&mut out, name, &format!("limit=\"{what}\""), limit as f64);
+        }
+    }
+    Ok(body::answer(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", out))
+}
+
+/// Answers `/metrics`: the whole server's for root, its own for a control plane.
 pub async fn answer(cx: &Cx) -> Result<Answer, Status> {
     if !cx.vcp.is_root() {
-        return Ok(body::page_not_found());
+        return of_one(cx).await;
     }
     let mut out = String::new();
     cx.app.metrics.render(&mut out);
@@ -319,6 +383,15 @@ pub async fn answer(cx: &Cx) -> Result<Answer, Status> {
         let name = format!("kplane_registry_{name}");
         head(&mut out, &name, "gauge", help);
         line(&mut out, &name, "", value as f64);
+    }
+    let (active, seated, waiting) = cx.app.fairness.figures();
+    for (name, help, value) in [
+        ("kplane_fairness_control_planes", "Control planes with requests now or a moment ago.", active),
+        ("kplane_fairness_seats_taken", "Requests that have a seat.", seated),
+        ("kplane_fairness_waiting", "Requests that wait for one.", waiting),
+    ] {
+        head(&mut out, name, "gauge", help);
+        line(&mut out, name, "", value as f64);
     }
     let lag = stats.revision.saturating_sub(stats.compacted);
     head(&mut out, "kplane_store_history_revisions", "gauge", "Revisions of which history is kept.");

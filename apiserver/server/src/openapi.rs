@@ -22,24 +22,27 @@ const PROTOBUF_V2_ANSWER: &str = "application/com.github.proto-openapi.spec.v2.v
 /// `/openapi/v2`.
 pub async fn v2(cx: &Cx) -> Result<Answer, Status> {
     let groups = cx.app.groups(&cx.vcp).await?;
-    let resources: Vec<ResourcePaths> = groups
-        .0
-        .iter()
-        .flat_map(|group| &group.versions)
-        .flat_map(|(version, defs)| defs.iter().filter_map(|def| paths_of(def, version)))
-        .collect();
-    let document = openapi::v2(GIT_VERSION, &resources);
     let accepted = cx.headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or("");
-    if accepted.contains(PROTOBUF_V2) {
-        let bytes = openapi::v2_protobuf(&document);
+    let protobuf = accepted.contains(PROTOBUF_V2);
+    // The largest document there is: making it must not hold up others.
+    let (bytes, hash) = crate::heavy::run(move || {
+        let resources: Vec<ResourcePaths> = groups
+            .0
+            .iter()
+            .flat_map(|group| &group.versions)
+            .flat_map(|(version, defs)| defs.iter().filter_map(|def| paths_of(def, version)))
+            .collect();
+        let document = openapi::v2(GIT_VERSION, &resources);
+        let bytes = if protobuf { openapi::v2_protobuf(&document) } else { body::to_json(&document) };
         let hash = openapi::hash(&bytes);
-        let mut answer = with_etag(cx, bytes, &hash);
+        (bytes, hash)
+    })
+    .await?;
+    let mut answer = with_etag(cx, bytes, &hash);
+    if protobuf {
         answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(PROTOBUF_V2_ANSWER));
-        return Ok(answer);
     }
-    let document = body::to_json(&document);
-    let hash = openapi::hash(&document);
-    Ok(with_etag(cx, document, &hash))
+    Ok(answer)
 }
 
 /// `/openapi/v3`.

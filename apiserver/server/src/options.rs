@@ -151,6 +151,11 @@ pub struct Options {
     #[arg(long, value_name = "DURATION", default_value = "8760h", value_parser = duration)]
     pub token_key_overlap: Duration,
 
+    /// The apiserver.config.k8s.io/v1 EncryptionConfiguration that says which resources are encrypted in the store, and
+    /// how. Empty: Secrets, with a key of the plane's own.
+    #[arg(long, value_name = "FILE")]
+    pub encryption_provider_config: Option<PathBuf>,
+
     /// The name that, besides `root`, addresses the root control plane.
     #[arg(long, value_name = "NAME", default_value = "root")]
     pub root_control_plane_name: String,
@@ -159,11 +164,44 @@ pub struct Options {
     #[arg(long, value_name = "FILE")]
     pub audit_log_path: Option<PathBuf>,
 
-    /// How many requests that change nothing are answered at once; one control plane gets at most half of them.
+    /// The audit.k8s.io/v1 Policy that says what is written down. Empty: all requests, at level Metadata.
+    #[arg(long, value_name = "FILE")]
+    pub audit_policy_file: Option<PathBuf>,
+
+    /// For how many days old audit logs are kept; 0: for ever.
+    #[arg(long, value_name = "DAYS", default_value_t = 0)]
+    pub audit_log_maxage: u64,
+
+    /// How many old audit logs are kept; 0: all.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub audit_log_maxbackup: usize,
+
+    /// The size in megabytes beyond which the audit log is turned over; 0: never.
+    #[arg(long, value_name = "MEGABYTES", default_value_t = 100)]
+    pub audit_log_maxsize: u64,
+
+    /// A kubeconfig of the server that audit events are sent to. Empty: to none.
+    #[arg(long, value_name = "FILE")]
+    pub audit_webhook_config_file: Option<PathBuf>,
+
+    /// How many audit events are sent at once.
+    #[arg(long, value_name = "N", default_value_t = 400)]
+    pub audit_webhook_batch_max_size: usize,
+
+    /// For how many seconds audit events wait to be sent with others.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    pub audit_webhook_batch_max_wait: u64,
+
+    /// How many audit events wait at most; more are dropped.
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    pub audit_webhook_batch_buffer_size: usize,
+
+    /// How many requests that change nothing are answered at once. Together with those that write these are the seats
+    /// that Priority and Fairness hands out; one control plane gets at most half of them.
     #[arg(long, value_name = "N", default_value_t = 400)]
     pub max_requests_inflight: usize,
 
-    /// How many requests that write are answered at once; one control plane gets at most half of them.
+    /// How many requests that write are answered at once; see --max-requests-inflight.
     #[arg(long, value_name = "N", default_value_t = 200)]
     pub max_mutating_requests_inflight: usize,
 

@@ -10,12 +10,13 @@ use kplane_auth::pki::{CertificateResolver, FrontProxy, Pki, PkiOptions, server_
 use kplane_machinery::GroupVersionKind;
 use kplane_machinery::time::Time;
 use kplane_registry::{Registry, RegistryOptions};
-use kplane_storage::SharedStore;
+use kplane_storage::{SealedStore, SharedStore};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::{App, Kinds};
-use crate::filters::audit::AuditLog;
+use crate::encryption::{self, Encryption};
+use crate::filters::audit::Audit;
 use crate::filters::fairness::{Fairness, Limits};
 use crate::identity::Identities;
 use crate::options::{Options, Storage};
@@ -33,6 +34,9 @@ pub struct Server {
     listener: TcpListener,
     tls: Arc<rustls::ServerConfig>,
     store: SharedStore,
+    /// The store beneath, which sees what is encrypted.
+    inner: SharedStore,
+    encryption: Arc<Encryption>,
     pki: Arc<tokio::sync::RwLock<Pki>>,
     /// Where it listens.
     pub address: SocketAddr,
@@ -101,7 +105,15 @@ pub async fn start(options: Options, draining: CancellationToken) -> anyhow::Res
     };
     let tls = Arc::new(server_config(resolver)?);
 
-    let store = open_store(&options).await?;
+    let inner = open_store(&options).await?;
+    // Servers that share an etcd share their keys as well: one that made its own could not be read by the others.
+    let make = options.storage == Storage::Embedded;
+    let plane_key = encryption::plane_key(&dir.join("pki/encryption.key"), make)?;
+    let encryption =
+        Encryption::open(options.encryption_provider_config.as_deref(), plane_key, &options.etcd_prefix)
+            .await
+            .context("encryption at rest")?;
+    let store: SharedStore = Arc::new(SealedStore::new(inner.clone(), encryption.clone()));
     let registry = Registry::open(
         store.clone(),
         RegistryOptions {
@@ -128,6 +140,7 @@ pub async fn start(options: Options, draining: CancellationToken) -> anyhow::Res
 
     let pki = Arc::new(tokio::sync::RwLock::new(pki));
     let identities = Identities::new(&pki, &options, &url).await?;
+    let shutdown = CancellationToken::new();
     let app = Arc::new(App {
         definitions: custom::Definitions::new(&registry),
         registry,
@@ -136,13 +149,7 @@ pub async fn start(options: Options, draining: CancellationToken) -> anyhow::Res
         aggregator: crate::aggregation::Aggregator::new(front_proxy),
         egress: kplane_egress::Egress::new(crate::egress::policy(&options, address)?),
         identities,
-        audit: match &options.audit_log_path {
-            Some(path) => Some(Arc::new(
-                AuditLog::open(path)
-                    .with_context(|| format!("cannot write the audit log {}", path.display()))?,
-            )),
-            None => None,
-        },
+        audit: Audit::of(&options, &shutdown)?,
         fairness: Fairness::new(Limits {
             reads: options.max_requests_inflight,
             writes: options.max_mutating_requests_inflight,
@@ -151,7 +158,7 @@ pub async fn start(options: Options, draining: CancellationToken) -> anyhow::Res
         cluster_domain: options.cluster_domain.clone(),
         advertised,
         draining,
-        shutdown: CancellationToken::new(),
+        shutdown,
         metrics: Arc::default(),
         protobuf: crate::protobuf::AVAILABLE,
         delete_options,
@@ -159,7 +166,20 @@ pub async fn start(options: Options, draining: CancellationToken) -> anyhow::Res
         kinds,
     });
     let shutdown_delay = options.shutdown_delay_duration;
-    Ok(Server { app, listener, tls, store, pki, address, url, shutdown_delay, ca_pem, admin_kubeconfig })
+    Ok(Server {
+        app,
+        listener,
+        tls,
+        store,
+        inner,
+        encryption,
+        pki,
+        address,
+        url,
+        shutdown_delay,
+        ca_pem,
+        admin_kubeconfig,
+    })
 }
 
 impl Server {
@@ -178,6 +198,13 @@ impl Server {
             tokio::spawn(settle::run(self.app.clone(), settle::FLOW_SCHEMAS)),
             tokio::spawn(settle::run(self.app.clone(), settle::PRIORITY_LEVELS)),
             tokio::spawn(settle::run(self.app.clone(), settle::SIGNING_REQUESTS)),
+            tokio::spawn(encryption::sweep::run(
+                self.app.registry.clone(),
+                self.inner,
+                self.encryption,
+                shutdown.clone(),
+            )),
+            tokio::spawn(Fairness::run(self.app.clone())),
             tokio::spawn(renew_certificates(self.pki.clone(), shutdown.clone())),
             tokio::spawn(reload_secrets(self.app.clone())),
             tokio::spawn(settle::run(self.app.clone(), settle::TOKEN_SECRETS)),

@@ -9,6 +9,7 @@ mod compactor;
 mod embedded;
 mod error;
 mod etcd;
+mod sealed;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod types;
@@ -24,6 +25,7 @@ pub use compactor::Compactor;
 pub use embedded::{EmbeddedOptions, EmbeddedStore};
 pub use error::{Error, Result};
 pub use etcd::{EtcdOptions, EtcdStore};
+pub use sealed::{SealedStore, Sealer};
 pub use types::{
     Compare, CompareOp, CompareTarget, GetResponse, KeyValue, MAX_REQUEST_BYTES, MAX_TXN_OPS, Op, OpResult,
     RangeRequest, RangeResponse, Revision, StoreStatus, Txn, TxnResponse, prefix_end, successor,

@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta, Time
 use kube::CustomResource;
 use serde::{Deserialize, Serialize};
 
-use crate::v1alpha1::{DeletionPolicy, Egress, JwtAuthenticator};
+use crate::v1alpha1::{ClassLimits, DeletionPolicy, Egress, JwtAuthenticator};
 
 /// The API group.
 pub const GROUP: &str = "tenancy.kplane.dev";
@@ -47,6 +47,10 @@ pub struct VirtualClusterSpec {
     /// The ControlPlaneClass this control plane was made with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class_name: Option<String>,
+
+    /// What this control plane may use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<ClassLimits>,
 
     /// The layers this control plane starts from, by content hash, the lowest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -69,6 +69,36 @@ pub struct ControlPlaneClassSpec {
     /// What calls that a control plane of this class directs, such as webhooks and aggregated APIs, may reach besides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub egress: Option<Egress>,
+
+    /// What a control plane of this class may use. What is not set is not limited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<ClassLimits>,
+}
+
+/// What a control plane may use. The server reads the limits anew every few seconds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ClassLimits {
+    /// Requests answered at once by a server; never more than half of all that it answers.
+    #[schemars(range(min = 1))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests_in_flight: Option<i32>,
+    /// Requests begun in a second at a server.
+    #[schemars(range(min = 1))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests_per_second: Option<i32>,
+    /// Objects kept. Those that every control plane begins with are not counted.
+    #[schemars(range(min = 0))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objects: Option<i64>,
+    /// Bytes of the objects kept, such as 64Mi.
+    #[schemars(length(max = 20), regex(pattern = r"^[0-9]+(Ki|Mi|Gi|Ti|k|M|G|T)?$"))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<String>,
+    /// Watches open at once at a server.
+    #[schemars(range(min = 0))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watches: Option<i32>,
 }
 
 /// What the calls that a control plane directs may reach.

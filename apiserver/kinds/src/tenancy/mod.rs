@@ -111,6 +111,21 @@ pub fn layer_schema() -> Schema {
     root
 }
 
+/// `spec.limits`.
+fn limits() -> Schema {
+    let number = |name: &str, description: &str| property(name, scalar(SchemaType::Integer), description);
+    object(
+        vec![
+            number("requestsInFlight", "Requests answered at once."),
+            number("requestsPerSecond", "Requests begun in a second."),
+            number("objects", "Objects kept."),
+            text("bytes", "Bytes of the objects kept, as a quantity such as 64Mi."),
+            number("watches", "Watches open at once."),
+        ],
+        &[],
+    )
+}
+
 /// The shape of a `VirtualCluster`. Its `metadata` is that of every object and is not described here.
 pub fn virtual_cluster_schema() -> Schema {
     let mut policy = text(
@@ -165,6 +180,7 @@ pub fn virtual_cluster_schema() -> Schema {
                 "The path answers as if there were no control plane, and all data is kept.",
             ),
             text("className", "The ControlPlaneClass this control plane was made with."),
+            property("limits", limits(), "What this control plane may use. What is not set is not limited."),
             layers,
             property(
                 "credentialEpoch",

@@ -158,3 +158,28 @@ pub async fn idle_resources_leave_memory(store: SharedStore) {
     }
     assert_eq!(list(&registry, &vcp).await.items.len(), 1);
 }
+
+pub async fn what_is_kept_is_counted(store: SharedStore) {
+    let registry = open(&store).await;
+    let other = open(&store).await;
+    let base = layer(&["inherited"], "base");
+    let (a, b) = (vcp(&registry, 1, &[&base]).await, vcp(&registry, 2, &[&base]).await);
+    put(&registry, &a, &key("l", "before"), "text").await;
+    let first = registry.usage(&a).await.unwrap();
+    assert_eq!(first.objects, 1);
+    assert!(first.bytes > 50, "{first:?}");
+    // What another replica writes is counted here as well; what is inherited, or only hidden, is not.
+    put(&other, &a, &key("l", "later"), "a longer text").await;
+    put(&other, &b, &key("l", "elsewhere"), "text").await;
+    remove(&other, &a, &key("l", "inherited")).await;
+    registry.ready().await.unwrap();
+    let second = registry.usage(&a).await.unwrap();
+    assert_eq!(second.objects, 2);
+    assert!(second.bytes > 2 * first.bytes, "{second:?}");
+    remove(&registry, &a, &key("l", "before")).await;
+    put(&registry, &a, &key("l", "later"), "text").await;
+    registry.ready().await.unwrap();
+    let last = registry.usage(&a).await.unwrap();
+    assert_eq!(last.objects, 1);
+    assert_eq!(other.usage(&a).await.unwrap(), last);
+}

@@ -40,6 +40,7 @@ macro_rules! registry_suite {
             life::moved_layers_expire_watches_and_show_in_lists,
             life::foreign_and_newer_data_are_refused,
             life::idle_resources_leave_memory,
+            life::what_is_kept_is_counted,
             watches::a_watch_has_no_gap_and_no_repeat,
             watches::initial_events_end_with_a_bookmark,
             watches::compacted_history_expires_a_watch,

@@ -83,15 +83,15 @@ impl Identities {
         Ok(Verdict::no_opinion(reasons.join("\n")))
     }
 
-    /// 403 unless the user may do it.
+    /// 403 unless the user may do it; the reason why it may.
     pub async fn require(
         &self,
         app: &App,
         vcp: Option<&Arc<Vcp>>,
         attributes: &Attributes<'_>,
-    ) -> Result<(), Status> {
+    ) -> Result<String, Status> {
         let verdict = self.decide(app, vcp.map(|vcp| &**vcp), attributes).await?;
-        if verdict.allowed() { Ok(()) } else { Err(attributes.forbidden(&verdict.reason)) }
+        if verdict.allowed() { Ok(verdict.reason) } else { Err(attributes.forbidden(&verdict.reason)) }
     }
 
     /// The rules of a user in a namespace, and what could not be told: for a `SelfSubjectRulesReview`.

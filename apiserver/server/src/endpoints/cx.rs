@@ -12,6 +12,7 @@ use kplane_registry::{ObjectKey, ResourceKey, Vcp};
 
 use crate::app::App;
 use crate::filters::RequestInfo;
+use crate::filters::audit::Sink;
 use crate::query::Query;
 
 /// The resource a request is for.
@@ -88,6 +89,8 @@ pub struct Cx {
     pub kept: Kept,
     /// The connection itself, for an answer that takes it over.
     pub upgrade: Mutex<Option<OnUpgrade>>,
+    /// What will be said in the audit log.
+    pub audit: Arc<Sink>,
 }
 
 /// What is found or said while a request is answered.
@@ -166,6 +169,7 @@ impl Cx {
                 ..Kept::default()
             },
             upgrade: Mutex::default(),
+            audit: Arc::default(),
         }
     }
 }

@@ -91,6 +91,7 @@ pub fn object_as(
     if media == Media::Protobuf {
         let mut value = crate::protobuf::decode(bytes, expected)?;
         check_kind(&mut value, expected)?;
+        cx.audit.request(&value);
         return Ok(value);
     }
     let format = if media == Media::Yaml { Format::Yaml } else { Format::Json };
@@ -102,6 +103,7 @@ pub fn object_as(
     })?;
     let mut value = parsed.value;
     check_kind(&mut value, expected)?;
+    cx.audit.request(&value);
     let mut strict: Vec<String> = parsed.duplicates;
     let found = kplane_schema::check(expected.schema, &mut value, expected.custom).map_err(|e| {
         Status::bad_request(format!(

@@ -98,7 +98,7 @@ pub async fn list(cx: &Cx, resource: &Resource) -> Result<Answer, Status> {
     });
     // What is left cannot be counted without looking at it when a selector is given.
     let remaining = remaining.filter(|_| token.is_some() && selection.is_everything());
-    output::list(cx, resource, form, items, output::ListMeta { revision, token, remaining })
+    output::list(cx, resource, form, items, output::ListMeta { revision, token, remaining }).await
 }
 
 /// 410 with a token that goes on at the present revision.

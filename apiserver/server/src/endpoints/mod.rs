@@ -7,6 +7,7 @@ pub mod decode;
 pub mod delete;
 pub mod failures;
 pub mod get;
+pub mod limits;
 pub mod list;
 pub mod list_options;
 pub mod managed;

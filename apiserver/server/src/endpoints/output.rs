@@ -12,6 +12,7 @@ use super::negotiate::{self, Form, Media, Offer, Shape};
 use super::objects;
 use super::table::{self, Printer};
 use crate::body::{self, Answer};
+use crate::heavy::Pace;
 
 /// The form a request's answer takes.
 pub fn negotiate(cx: &Cx, resource: &Resource) -> Result<Form, Status> {
@@ -136,7 +137,7 @@ impl ListMeta {
 }
 
 /// A list of stored objects.
-pub fn list(
+pub async fn list(
     cx: &Cx,
     resource: &Resource,
     form: Form,
@@ -144,11 +145,13 @@ pub fn list(
     meta: ListMeta,
 ) -> Result<Answer, Status> {
     if form == Form::default() {
-        return list_json(resource, &items, &meta);
+        return list_json(resource, &items, &meta).await;
     }
+    let mut pace = Pace::default();
     let mut values = Vec::with_capacity(items.len());
     for stored in &items {
         values.push(objects::decode(resource, stored)?);
+        pace.step().await;
     }
     list_shaped(cx, resource, form, values, &meta)
 }
@@ -165,7 +168,7 @@ pub fn list_of_values(
 }
 
 /// The kind and version of the items of a built-in kind's list are told by the list alone.
-fn list_json(resource: &Resource, items: &[Stored], meta: &ListMeta) -> Result<Answer, Status> {
+async fn list_json(resource: &Resource, items: &[Stored], meta: &ListMeta) -> Result<Answer, Status> {
     let size: usize = items.iter().map(|stored| stored.len() + 1).sum();
     let mut out = Vec::with_capacity(size + 256);
     let head = json!({
@@ -175,7 +178,9 @@ fn list_json(resource: &Resource, items: &[Stored], meta: &ListMeta) -> Result<A
     // `{…}\n` without its end, and the items behind it.
     out.extend_from_slice(&head[..head.len() - 2]);
     out.extend_from_slice(b",\"items\":[");
+    let mut pace = Pace::default();
     for (i, stored) in items.iter().enumerate() {
+        pace.step().await;
         if i > 0 {
             out.push(b',');
         }

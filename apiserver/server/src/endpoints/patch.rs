@@ -101,6 +101,8 @@ pub async fn patch(cx: &Cx, resource: &Resource, bytes: Bytes) -> Result<Answer,
         return Err(body::method_not_allowed());
     }
     let (patch, strict) = Patch::parse_strictly(cx, resource.def.custom, &bytes)?;
+    let (Patch::Json(sent) | Patch::Merge(sent) | Patch::Strategic(sent) | Patch::Apply(sent)) = &patch;
+    cx.audit.request(sent);
     let validation = decode::patch_options(cx, matches!(patch, Patch::Apply(_)))?;
     let manager = cx.field_manager();
     let written = match &patch {

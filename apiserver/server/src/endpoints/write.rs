@@ -243,6 +243,7 @@ pub async fn create(
         admission.validate(&candidate, None).await?;
         let encoded = conversion::encode(cx, resource, &candidate).await?;
         system::check_size(&encoded)?;
+        super::limits::check(cx, resource, &name, 1, encoded.len()).await?;
         let key = resource.object_key(&cx.info.namespace, &name);
         if cx.dry_run() {
             if cx.app.registry.get(&cx.vcp, &key).await.map_err(failures::store)?.is_some() {
@@ -411,6 +412,10 @@ async fn attempt(
     let gone = system::is_finished(resource, &new);
     let encoded = conversion::encode(cx, resource, &new).await?;
     system::check_size(&encoded)?;
+    if !gone {
+        let more = encoded.len().saturating_sub(stored.len());
+        super::limits::check(cx, resource, change.name, 0, more).await?;
+    }
     if cx.dry_run() {
         return Ok(Attempt::Done(Box::new(Written { object: new, created: false, deleted: gone })));
     }

@@ -30,15 +30,15 @@ pub fn attributes<'a>(user: &'a UserInfo, info: &'a RequestInfo) -> Attributes<'
     }
 }
 
-/// Refuses a request that its user may not make. Of a control plane that does not exist a stranger learns nothing: it gets
-/// the answer that it would get of one that does.
+/// Refuses a request that its user may not make; says why it may. Of a control plane that does not exist a stranger
+/// learns nothing: it gets the answer that it would get of one that does.
 pub async fn request(
     app: &App,
     vcp: Option<&Arc<Vcp>>,
     target: &Target,
     caller: &Caller,
     info: &RequestInfo,
-) -> Result<(), Status> {
+) -> Result<String, Status> {
     if *target == Target::All && !caller.of_root {
         return Err(Status::forbidden(
             &GroupResource::new(info.group.as_str(), info.resource.as_str()),

@@ -15,10 +15,20 @@ use crate::listen::Peer;
 /// The name in the TLS handshake and the one in the request must be the same, else 421 (RFC 9110, section 15.5.20): a
 /// connection opened for one control plane must not carry requests for another.
 pub fn target(app: &App, parts: &Parts, peer: &Peer) -> Result<Option<Target>, Status> {
+    target_of(app, &parts.uri, &parts.headers, peer)
+}
+
+/// The same of a request that is still whole.
+pub fn target_of(
+    app: &App,
+    uri: &http::Uri,
+    headers: &HeaderMap,
+    peer: &Peer,
+) -> Result<Option<Target>, Status> {
     let Some(domain) = &app.cluster_domain else { return Ok(None) };
-    let authority = match parts.uri.authority() {
+    let authority = match uri.authority() {
         Some(authority) => Some(authority.host()),
-        None => parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()).map(without_port),
+        None => headers.get(header::HOST).and_then(|host| host.to_str().ok()).map(without_port),
     };
     let authority = authority.unwrap_or("").to_ascii_lowercase();
     let server_name = peer.server_name.as_deref().unwrap_or("").to_ascii_lowercase();

@@ -264,7 +264,7 @@ impl Checks<'_> {
         Ok(())
     }
 
-    async fn require(&self, attributes: &Attributes<'_>) -> Result<(), Status> {
+    async fn require(&self, attributes: &Attributes<'_>) -> Result<String, Status> {
         self.app.identities.require(self.app, self.vcp, attributes).await
     }
 }

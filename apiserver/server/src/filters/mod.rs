@@ -21,14 +21,16 @@ use std::time::{Duration, Instant};
 use futures::FutureExt;
 use http::{HeaderName, HeaderValue, Request, header};
 use hyper::body::Incoming;
-use kplane_auth::user::MASTERS;
+use kplane_auth::user::{MASTERS, UNAUTHENTICATED};
 use kplane_machinery::Status;
+use kplane_registry::VcpId;
 use tracing::Instrument;
 
 pub use authenticate::bearer;
 pub use request_info::{RequestInfo, Target};
 
 use self::audit::Audited;
+use self::fairness::Fairness;
 
 use crate::app::App;
 use crate::body::{self, Answer};
@@ -40,13 +42,19 @@ use crate::metrics::Labels;
 use crate::query::Query;
 
 const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
+/// More of an id that a client chose is not repeated.
+const LONGEST_AUDIT_ID: usize = 64;
+const FLOW_SCHEMA: HeaderName = HeaderName::from_static("x-kubernetes-pf-flowschema-uid");
+const PRIORITY_LEVEL: HeaderName = HeaderName::from_static("x-kubernetes-pf-prioritylevel-uid");
 
 impl Handler for App {
     async fn handle(self: Arc<Self>, request: Request<Incoming>, peer: Peer) -> Answer {
         let started = Instant::now();
         // As upstream: the client may choose the id under which its request is audited.
-        let audit_id = match request.headers().get(&AUDIT_ID) {
-            Some(given) => given.clone(),
+        let given = request.headers().get(&AUDIT_ID).and_then(|id| id.to_str().ok());
+        let given = given.filter(|id| !id.is_empty()).map(|id| &id[..id.len().min(LONGEST_AUDIT_ID)]);
+        let audit_id = match given.and_then(|id| HeaderValue::from_str(id).ok()) {
+            Some(given) => given,
             None => HeaderValue::from_str(&uuid::Uuid::new_v4().to_string())
                 .unwrap_or_else(|_| HeaderValue::from_static("")),
         };
@@ -62,23 +70,38 @@ impl Handler for App {
         let kinds = self.clone();
         let accepts_gzip = crate::compress::accepts(request.headers());
         let audit_text = audit_id.to_str().unwrap_or("");
-        let mut audited = Audited::new(audit_text, request.uri(), request.headers(), peer.address.ip());
-        let log = self.audit.clone();
+        let mut audited = Audited::new(
+            self.audit.clone(),
+            audit_text,
+            &method,
+            request.uri(),
+            request.headers(),
+            peer.address.ip(),
+        );
+        let turns = self.fairness.turns.clone();
+        let whose = turn_of(&self, &request, &peer);
         // A panic is a fault of ours: it fails this request, and no other.
-        let result =
-            AssertUnwindSafe(timed(self, request, peer, &mut audited)).catch_unwind().instrument(span).await;
+        let answering = AssertUnwindSafe(timed(self, request, peer, &mut audited)).catch_unwind();
+        let result = turns.share(whose, answering).instrument(span).await;
         let mut answer = match result {
             Ok(Ok(answer)) => answer,
             Ok(Err(status)) => body::failure(&status, failures_as),
             Err(_) => {
                 tracing::error!(%method, path, "a request caused a panic");
+                audited.panicked();
                 let why = "this request caused the API server to panic; look in its log for details";
                 body::failure(&Status::internal(why), failures_as)
             }
         };
-        if let Some(log) = log {
-            log.write(&audited, &method, answer.status());
+        for (name, id) in [(FLOW_SCHEMA, &audited.flow.schema), (PRIORITY_LEVEL, &audited.flow.level)] {
+            if let Some(id) = id {
+                answer.headers_mut().insert(name, id.clone());
+            }
         }
+        let labels = Labels::of(&method, audited.info.as_ref(), media.as_deref(), dry_run, |group| {
+            kinds.kinds.groups(true).get(group).is_some()
+        });
+        answer = audited.answered(answer).await;
         if accepts_gzip {
             answer = crate::compress::answer(answer).await;
         }
@@ -86,12 +109,29 @@ impl Handler for App {
         if method == http::Method::HEAD {
             *answer.body_mut() = body::full("");
         }
-        let labels = Labels::of(&method, audited.info.as_ref(), media.as_deref(), dry_run, |group| {
-            kinds.kinds.groups(true).get(group).is_some()
-        });
         metrics.end(in_flight, labels, answer.status(), started.elapsed());
         tracing::debug!(%method, path, status = answer.status().as_u16(), elapsed = ?started.elapsed(), "answered");
         answer
+    }
+}
+
+/// Whose time at the processor a request counts as, judged by its path alone: who asks is not known yet.
+fn turn_of(app: &App, request: &Request<Incoming>, peer: &Peer) -> VcpId {
+    let named = by_name::target_of(app, request.uri(), request.headers(), peer).ok().flatten();
+    let target = match named {
+        Some(target) => Some(target),
+        None => match request_info::split_target(request.uri().path()) {
+            Some((Target::Root, path)) if path == request.uri().path() => {
+                Some(by_name::target_of_token(app, request.headers()))
+            }
+            other => other.map(|(target, _)| target),
+        },
+    };
+    match target {
+        Some(Target::Root | Target::All) => VcpId::ROOT,
+        Some(Target::Vcp(name)) if name == app.root_name => VcpId::ROOT,
+        Some(Target::Vcp(name)) => app.registry.id_of(&name).unwrap_or_else(Fairness::stranger),
+        None => Fairness::stranger(),
     }
 }
 
@@ -127,6 +167,24 @@ async fn timed(
     match tokio::time::timeout(timeout, chain(app, request, peer, audited)).await {
         Ok(result) => result,
         Err(_) => Err(Status::timeout("request did not complete within the allotted timeout", 0)),
+    }
+}
+
+/// Who asks; one who is refused only by what is known of the control plane now is judged again by what is newer.
+async fn authenticated(
+    app: &App,
+    vcp: Option<&Arc<kplane_registry::Vcp>>,
+    headers: &http::HeaderMap,
+    peer: &Peer,
+    path: &str,
+) -> Result<crate::identity::Caller, Status> {
+    match (authenticate::user(app, vcp.map(|vcp| &**vcp), headers, peer, path).await, vcp) {
+        (Err(refused), Some(vcp)) if refused.code == 401 => match app.identities.newer(app, vcp, true).await?
+        {
+            Some(now) => authenticate::user(app, Some(&now), headers, peer, path).await,
+            None => Err(refused),
+        },
+        (other, _) => other,
     }
 }
 
@@ -186,23 +244,10 @@ async fn chain(
         Target::Root | Target::All => Some(app.registry.root()),
         Target::Vcp(name) => app.registry.vcp(name).await.map_err(crate::endpoints::failures::store)?,
     };
-    let user = match authenticate::user(&app, vcp.as_deref(), &parts.headers, &peer, &info.path).await {
-        Err(refused) if refused.code == 401 && vcp.is_some() => {
-            // Refused only by what is known of the control plane now.
-            match &vcp {
-                Some(vcp) => match app.identities.newer(&app, vcp, true).await? {
-                    Some(now) => {
-                        authenticate::user(&app, Some(&now), &parts.headers, &peer, &info.path).await?
-                    }
-                    None => return Err(refused),
-                },
-                None => return Err(refused),
-            }
-        }
-        other => other?,
-    };
-
-    audited.user = Some(user.user.clone());
+    let user = authenticated(&app, vcp.as_ref(), &parts.headers, &peer, &info.path).await;
+    audited.user = user.as_ref().ok().map(|caller| caller.user.clone());
+    audited.begin();
+    let user = user?;
 
     // impersonate
     let (real, of_root) = (user.user.clone(), user.of_root);
@@ -211,12 +256,20 @@ async fn chain(
         audited.impersonated = Some(user.user.clone());
     }
 
-    // fairness: what does not exist counts as root's.
-    let id = vcp.as_ref().map_or(kplane_registry::VcpId::ROOT, |vcp| vcp.id);
-    let _seat = app.fairness.admit(id, &info)?;
+    // fairness
+    let admitted = app.fairness.admit(&app, vcp.as_deref(), &user, &info, &mut audited.flow).await?;
+    let _seat = admitted.seat;
+    audited.watch = admitted.watch;
 
     // authorize
-    authorize::request(&app, vcp.as_ref(), &target, &user, &info).await?;
+    let allowed = authorize::request(&app, vcp.as_ref(), &target, &user, &info).await;
+    let (decision, reason) = match &allowed {
+        Ok(reason) => ("allow", reason.as_str()),
+        Err(status) => ("forbid", status.message.as_str()),
+    };
+    audited.sink.annotate("authorization.k8s.io/decision", decision);
+    audited.sink.annotate("authorization.k8s.io/reason", reason);
+    allowed?;
     if let Some(vcp) = vcp.as_ref().filter(|vcp| !vcp.is_root()) {
         // Authorization waits for what was written before the request, but for those it asks nothing about.
         let wait = real.in_group(MASTERS) && !of_root;
@@ -224,9 +277,13 @@ async fn chain(
             authenticate::user(&app, Some(&now), &parts.headers, &peer, &info.path).await?;
         }
     }
-    let Some(vcp) = vcp else {
+    let vcp = match vcp {
+        Some(vcp) => vcp,
+        // What anybody may read (the version, health) is the server's own: a stranger reads it where there is no control
+        // plane as where there is one, and does not learn which.
+        None if user.user.in_group(UNAUTHENTICATED) && !info.is_resource => app.registry.root(),
         // Told only to those who might have used it.
-        return Err(authorize::no_such_control_plane(&target));
+        None => return Err(authorize::no_such_control_plane(&target)),
     };
 
     let cx = Arc::new(Cx {
@@ -241,6 +298,7 @@ async fn chain(
         warnings: Mutex::default(),
         kept: Kept::default(),
         upgrade: Mutex::new(upgrade),
+        audit: audited.sink.clone(),
     });
     let result = match target {
         Target::All => crate::all_vcps::answer(cx.clone()).await,
@@ -249,6 +307,11 @@ async fn chain(
     let mut answer =
         result.unwrap_or_else(|status| body::failure(&status, negotiate::of_failure(&cx.headers)));
     add_warnings(&cx, &mut answer);
+    // What admission says for the audit log.
+    for (name, value) in cx.kept.annotations.lock().unwrap_or_else(std::sync::PoisonError::into_inner).iter()
+    {
+        cx.audit.annotate(name.as_str(), value.as_str());
+    }
     Ok(answer)
 }
 

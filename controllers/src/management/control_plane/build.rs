@@ -93,6 +93,7 @@ fn record(
     }
     record.spec.class_name.clone_from(&valid.class_name);
     record.spec.layers.clone_from(&valid.layers);
+    record.spec.limits.clone_from(&valid.limits);
     if record.spec.detached == Some(true) {
         record.spec.detached = Some(false);
     }

@@ -4,7 +4,7 @@ use kplane_crds::conditions::{ACCEPTED, ADDONS_READY, ENDPOINT_READY, READY, rea
 use kplane_crds::is_cluster_path;
 use kplane_crds::tenancy::VirtualCluster;
 use kplane_crds::v1alpha1::{
-    ControlPlane, ControlPlaneClass, ControlPlaneMode, DeletionPolicy, Egress, JwtAuthenticator,
+    ClassLimits, ControlPlane, ControlPlaneClass, ControlPlaneMode, DeletionPolicy, Egress, JwtAuthenticator,
 };
 use kube::ResourceExt;
 
@@ -73,6 +73,8 @@ pub struct Valid {
     pub layers: Vec<String>,
     /// Why the add-ons are not all there, if they are not.
     pub addons_pending: Option<String>,
+    /// What its class limits.
+    pub limits: Option<ClassLimits>,
     /// The ClusterRole of the kubeconfig.
     pub role: String,
     /// The issuers whose tokens are accepted.
@@ -187,6 +189,7 @@ pub fn validate(control_plane: &ControlPlane, found: Found) -> Result<Valid, Ref
         egress: class.and_then(|class| class.spec.egress.clone()),
         layers: class.map(layers).unwrap_or_default(),
         addons_pending: class.and_then(addons_pending),
+        limits: class.and_then(|class| class.spec.limits.clone()),
         role: role(class),
         issuers: class
             .and_then(|c| c.spec.auth.as_ref())
