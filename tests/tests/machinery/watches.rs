@@ -108,8 +108,9 @@ fn tables_and_metadata_are_watched() {
     assert_eq!(metadata[0]["object"]["kind"], "PartialObjectMetadata");
     assert_eq!(metadata[0]["object"].get("data"), None);
     // YAML has no stream.
-    let told = a.get_as(&path, "application/yaml").refused(406);
-    assert!(told.contains("application/json;stream=watch"), "{told}");
+    let answer = a.get_as(&path, "application/yaml");
+    assert_eq!(answer.code, 406, "{}", answer.text);
+    assert!(answer.text.contains("application/json;stream=watch"), "{}", answer.text);
 }
 
 /// A WebSocket through `kubectl proxy`, by hand.
