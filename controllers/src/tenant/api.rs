@@ -53,6 +53,7 @@ kinds! {
     ADDRESSES = "networking.k8s.io/v1" "ipaddresses" "IPAddress";
     SIGNING_REQUESTS = "certificates.k8s.io/v1" "certificatesigningrequests" "CertificateSigningRequest";
     STORAGE_CLASSES = "storage.k8s.io/v1" "storageclasses" "StorageClass";
+    ATTRIBUTES_CLASSES = "storage.k8s.io/v1" "volumeattributesclasses" "VolumeAttributesClass";
     AUTOSCALERS = "autoscaling/v2" "horizontalpodautoscalers" "HorizontalPodAutoscaler";
     VALIDATING_POLICIES = "admissionregistration.k8s.io/v1" "validatingadmissionpolicies" "ValidatingAdmissionPolicy";
     LEASES = "coordination.k8s.io/v1" "leases" "Lease";

@@ -199,6 +199,9 @@ impl Tasks {
             {
                 self.add(&place.cluster, Task::Policy, "", &place.name);
             }
+            "storage.k8s.io" if api::ATTRIBUTES_CLASSES.holds(place) && change != Change::Deleted => {
+                self.add(&place.cluster, Task::Volumes, "", "");
+            }
             "certificates.k8s.io" if api::SIGNING_REQUESTS.holds(place) && change != Change::Deleted => {
                 self.add(&place.cluster, Task::SigningRequest, "", &place.name);
             }

@@ -29,7 +29,7 @@ fn generators() {
             "cronjob.batch/tick created",
         ),
         ("create job from --from=cronjob/tick", "job.batch/from created"),
-        ("create quota q --hard=pods=5,services=3 --scopes=BestEffort", "resourcequota/q created"),
+        ("create quota q --hard=pods=500,services=300 --scopes=BestEffort", "resourcequota/q created"),
         ("create pdb p --selector=app=web --min-available=1", "poddisruptionbudget.policy/p created"),
         ("create pdb h --selector=app=web --max-unavailable=50%", "poddisruptionbudget.policy/h created"),
         (
@@ -89,7 +89,7 @@ fn generators() {
         ("deployment web", ".spec.template.spec.containers[*].name", "nginx busybox"),
         ("job once", ".spec.template.spec.restartPolicy", "Never"),
         ("job from", ".metadata.ownerReferences[0].kind", "CronJob"),
-        ("quota q", ".spec.hard.pods", "5"),
+        ("quota q", ".spec.hard.pods", "500"),
         ("pdb h", ".spec.maxUnavailable", "50%"),
         ("priorityclass high", ".preemptionPolicy", "Never"),
         ("role reader", ".rules[*].apiGroups[0]", " apps"),

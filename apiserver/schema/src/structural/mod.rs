@@ -256,8 +256,8 @@ mod tests {
                 json!({"type": "object", "anyOf": [{"properties": {"a": {"type": "string", "minLength": 1}}}]})
             ),
             [
-                "s.properties[a]: Required value: because it is defined in s.anyOf[0].properties[a]",
                 "s.anyOf[0].properties[a].type: Forbidden: must be empty to be structural",
+                "s.properties[a]: Required value: because it is defined in s.anyOf[0].properties[a]",
             ]
         );
         assert_eq!(

@@ -1,15 +1,27 @@
-//! Claims that pods use, and volumes that claims have, do not go.
+//! Claims that pods use, volumes that claims have, and classes that either names, do not go.
 
 use serde_json::Value;
 
 use super::release;
 use crate::Error;
-use crate::tenant::api::{CLAIMS, PODS, VOLUMES};
+use crate::tenant::api::{ATTRIBUTES_CLASSES, CLAIMS, PODS, VOLUMES};
 use crate::tenant::tasks::{Cx, Holds};
 use crate::tenant::value::{has_finalizer, is_deleting, items, name, namespace, text};
 
 const CLAIM: &str = "kubernetes.io/pvc-protection";
 const VOLUME: &str = "kubernetes.io/pv-protection";
+const ATTRIBUTES_CLASS: &str = "kubernetes.io/vac-protection";
+
+/// Whether a claim or a volume has, or is to have, the attributes of a class.
+fn names_class(object: &Value, class: &Value) -> bool {
+    [
+        "/spec/volumeAttributesClassName",
+        "/status/currentVolumeAttributesClassName",
+        "/status/modifyVolumeStatus/targetVolumeAttributesClassName",
+    ]
+    .iter()
+    .any(|path| text(object, path) == name(class))
+}
 
 /// Whether a pod that is on a node uses a claim. One that is on none will not be started with it.
 fn uses(pod: &Value, claim: &Value) -> bool {
@@ -41,6 +53,12 @@ pub async fn reconcile(cx: &Cx<'_>, volumes: &[Value], claims: &[Value]) -> Resu
             release(cx, &VOLUMES, volume, VOLUME).await?;
         }
     }
+    for class in cx.api.list(&ATTRIBUTES_CLASSES, "").await? {
+        let waits = is_deleting(&class) && has_finalizer(&class, ATTRIBUTES_CLASS);
+        if waits && !claims.iter().chain(volumes).any(|object| names_class(object, &class)) {
+            release(cx, &ATTRIBUTES_CLASSES, &class, ATTRIBUTES_CLASS).await?;
+        }
+    }
     Ok(())
 }
 
@@ -48,6 +66,16 @@ pub async fn reconcile(cx: &Cx<'_>, volumes: &[Value], claims: &[Value]) -> Resu
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_class_is_held_by_what_has_it_or_will() {
+        let class = json!({ "metadata": { "name": "gold" } });
+        assert!(names_class(&json!({ "spec": { "volumeAttributesClassName": "gold" } }), &class));
+        let target =
+            json!({ "status": { "modifyVolumeStatus": { "targetVolumeAttributesClassName": "gold" } } });
+        assert!(names_class(&target, &class));
+        assert!(!names_class(&json!({ "spec": { "volumeAttributesClassName": "silver" } }), &class));
+    }
 
     #[test]
     fn a_pod_on_a_node_holds_its_claims() {
