@@ -222,8 +222,8 @@ fn what_does_not_run_is_told() {
     assert_eq!(doctor.code, Some(1));
     assert!(doctor.stdout.contains("[failed] process: kplaned is not running\n"), "{doctor:?}");
     machine.run(&["up", "--provider", "kind"]).failed(
-        "error: the provider \"kind\" is not supported by this build yet\n\
-         hint: use the local one: `kubectl kplane up --provider local`\n",
+        "error: kind is not on the PATH\nhint: install it, from https://kind.sigs.k8s.io\n\
+         hint: or run without it: `kubectl kplane up --provider local`\n",
     );
 }
 
