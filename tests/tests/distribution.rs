@@ -226,9 +226,19 @@ fn the_image_is_whole_and_runs_from_nothing() {
         &format!("mkdir -p {r}; tar -xzf {u}/{layer} -C {r}", r = rootfs.display(), u = unpacked.display()),
         home.path(),
     );
+    let is_root = sh("id -u", home.path()).trim() == "0";
     for name in ["kplane-apiserver", "kplane-controllers"] {
-        let output = Command::new("chroot")
-            .args(["--userspec=65532:65532"])
+        // Who is not root becomes it in a namespace of users, where there is no other user to be.
+        let mut command = if is_root {
+            let mut command = Command::new("chroot");
+            command.arg("--userspec=65532:65532");
+            command
+        } else {
+            let mut command = Command::new("unshare");
+            command.args(["--map-root-user", "chroot"]);
+            command
+        };
+        let output = command
             .arg(&rootfs)
             .args([&format!("/usr/local/bin/{name}"), "--version"])
             .output()
