@@ -12,9 +12,10 @@ pub mod server;
 pub mod user;
 
 pub use client::{Answer, Client, Next, Watch, version};
+pub use kplane_storage::testing::free_port;
 pub use kubectl::{Kubectl, Output};
 pub use relay::Relay;
-pub use server::{Server, Store, free_port, signal};
+pub use server::{Server, Store, signal};
 pub use user::User;
 
 use std::path::PathBuf;

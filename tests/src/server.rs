@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use kplane_storage::testing::EtcdServer;
+use kplane_storage::testing::{EtcdServer, free_port};
 use tempfile::TempDir;
 
 use crate::{Client, Kubectl, eventually, program};
@@ -261,12 +261,6 @@ fn spawn(arguments: &[String], port: u16, folder: &Path, level: &str) -> Child {
         .stderr(Stdio::from(log))
         .spawn()
         .expect("kplane-apiserver starts")
-}
-
-/// A port that is free now.
-pub fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("its address").port()
 }
 
 /// Sends a signal, as `kill -STOP`.
