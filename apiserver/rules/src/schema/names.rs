@@ -1,33 +1,10 @@
 //! How the names of fields are written in rules.
 
-/// Words of the language.
-const RESERVED: [&str; 21] = [
-    "true",
-    "false",
-    "null",
-    "in",
-    "as",
-    "break",
-    "const",
-    "continue",
-    "else",
-    "for",
-    "function",
-    "if",
-    "import",
-    "let",
-    "loop",
-    "package",
-    "namespace",
-    "return",
-    "var",
-    "void",
-    "while",
-];
+use crate::syntax::RESERVED;
 
 /// A field's name as an identifier; `None` when rules cannot name it.
 pub(crate) fn escape(name: &str) -> Option<String> {
-    if RESERVED.contains(&name) {
+    if RESERVED.contains(&name) || matches!(name, "true" | "false" | "null") {
         return Some(format!("__{name}__"));
     }
     let starts = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');

@@ -10,6 +10,28 @@ pub(crate) use source::{Issue, show};
 
 use ast::Expr;
 
+/// Words of the language that name nothing, beside the literals `true`, `false` and `null`.
+pub(crate) const RESERVED: [&str; 18] = [
+    "as",
+    "break",
+    "const",
+    "continue",
+    "else",
+    "for",
+    "function",
+    "if",
+    "import",
+    "let",
+    "loop",
+    "package",
+    "namespace",
+    "return",
+    "var",
+    "void",
+    "while",
+    "in",
+];
+
 /// The most characters an expression may have, as upstream.
 const LENGTH: usize = 100_000;
 /// How deep expressions may nest. Upstream's limit is of its parser; ours also bounds the stack of whatever walks one.

@@ -5,30 +5,9 @@ use std::sync::Arc;
 use super::ast::{Call, Expr, Id, Kind, List, Literal, MapEntry, Select, Struct, StructField, operator};
 use super::lexer::{Token, TokenKind, tokens};
 use super::source::Issue;
-use super::{DEPTH, Parsed, macros};
+use super::{DEPTH, Parsed, RESERVED, macros};
 
 const STARTS: &str = "{'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER}";
-
-const RESERVED: [&str; 18] = [
-    "as",
-    "break",
-    "const",
-    "continue",
-    "else",
-    "for",
-    "function",
-    "if",
-    "import",
-    "let",
-    "loop",
-    "package",
-    "namespace",
-    "return",
-    "var",
-    "void",
-    "while",
-    "in",
-];
 
 /// A syntax error after which nothing more can be said.
 pub(super) struct Stop;
