@@ -119,6 +119,12 @@ pub trait Strategy: Send + Sync {
         None
     }
 
+    /// The annotations by which the versions of the kind carry what is a field of upstream's own form of it. That form is
+    /// what `Table` and `PartialObjectMetadata` are made of, so that they do not have them.
+    fn versioned_annotations(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// Turns an object of one version into another. Called only for kinds with several versions.
     fn convert(&self, _object: &mut Value, _from: &str, _to: &str) -> Result<(), String> {
         Ok(())

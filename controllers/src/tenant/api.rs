@@ -3,6 +3,7 @@
 use kplane_machinery::labels::Selector;
 use serde_json::{Value, json};
 
+use super::events::Recorder;
 use super::object::{Place, collection_path, object_path};
 use super::value::{name, namespace, uid};
 use crate::runtime::raw::{self, Raw};
@@ -75,6 +76,7 @@ impl Kind {
 #[derive(Clone)]
 pub struct Api {
     raw: Raw,
+    recorder: Recorder,
 }
 
 /// An answer of the API.
@@ -82,8 +84,13 @@ pub type Answer<T> = Result<T, kube::Error>;
 
 impl Api {
     /// Asks this control plane.
-    pub fn new(raw: &Raw, cluster: &str) -> Self {
-        Self { raw: raw.cluster(cluster) }
+    pub fn new(raw: &Raw, cluster: &str, recorder: &Recorder) -> Self {
+        Self { raw: raw.cluster(cluster), recorder: recorder.clone() }
+    }
+
+    /// What writes Events.
+    pub(super) fn recorder(&self) -> &Recorder {
+        &self.recorder
     }
 
     /// An object, if it is there.

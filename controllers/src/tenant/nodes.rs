@@ -94,7 +94,7 @@ async fn lose(cx: &Cx<'_>, node: Value, now: Timestamp) -> Result<Value, Error> 
     map_at(&mut next, &["status"]).insert("conditions".into(), conditions.into());
     let written = cx.api.update_status(&NODES, &next).await?;
     let message = format!("Node {} status is now: NodeNotReady", name(&written));
-    cx.api.normal(COMPONENT, &written, "NodeNotReady", &message).await;
+    cx.api.normal(COMPONENT, &written, "NodeNotReady", &message);
     Ok(written)
 }
 

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::api::{self, Api, Kind};
 use super::discovery::Discovery;
+use super::events::Recorder;
 use super::garbage::Garbage;
 use super::object::{Identity, Owner, Place, Seen};
 use super::queue::{Next, Queue, Worker};
@@ -111,6 +112,7 @@ pub struct Tasks {
     garbage: Arc<Garbage>,
     discovery: Arc<Discovery>,
     queue: Queue<Key>,
+    recorder: Recorder,
     /// Hashes of what holds what.
     holds: Mutex<HashSet<u64>>,
 }
@@ -118,7 +120,14 @@ pub struct Tasks {
 impl Tasks {
     /// Works through this client; `garbage` knows who owns what.
     pub fn new(raw: Raw, garbage: Arc<Garbage>, discovery: Arc<Discovery>) -> Self {
-        Self { raw, garbage, discovery, queue: Queue::default(), holds: Mutex::default() }
+        Self {
+            raw,
+            garbage,
+            discovery,
+            queue: Queue::default(),
+            recorder: Recorder::default(),
+            holds: Mutex::default(),
+        }
     }
 
     fn hash(cluster: &str, namespace: &str, what: Holds) -> u64 {
@@ -309,7 +318,7 @@ impl Tasks {
     }
 
     async fn perform(&self, key: &Key) -> Result<Next, Error> {
-        let cx = Cx { api: Api::new(&self.raw, &key.cluster), tasks: self, key };
+        let cx = Cx { api: Api::new(&self.raw, &key.cluster, &self.recorder), tasks: self, key };
         // Boxed: a worker that waits has room for a key, not for the largest of all tasks.
         match key.task {
             Task::Deployment => Box::pin(workloads::deployment::reconcile(&cx)).await,

@@ -59,6 +59,10 @@ fn set_template_generation(object: &mut Value, generation: i64) {
 }
 
 impl Strategy for DaemonSets {
+    fn versioned_annotations(&self) -> &'static [&'static str] {
+        &[TEMPLATE_GENERATION]
+    }
+
     fn default(&self, _version: &str, object: &mut Value) {
         // Version 1 shows a field of the internal version here, which is always written.
         let generation = template_generation(object);

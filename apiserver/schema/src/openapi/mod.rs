@@ -6,6 +6,7 @@
 mod definitions;
 mod gnostic;
 mod paths;
+mod schemes;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -72,11 +73,12 @@ impl Form {
 
 /// The document of one group and version, as `/openapi/v3/apis/<group>/<version>` serves it.
 pub fn v3(group_version: &GroupVersion, resources: &[ResourcePaths]) -> Value {
-    let mut definitions = Definitions::new(Form::V3, [group_version.clone()].into());
-    let mut paths = Map::new();
     // A group that definitions make has a document of its own kind.
     let custom =
         !resources.is_empty() && resources.iter().all(|resource| resource.schema.type_name.is_none());
+    let groups = if custom { schemes::client() } else { [group_version.clone()].into() };
+    let mut definitions = Definitions::new(Form::V3, groups);
+    let mut paths = Map::new();
     if !custom {
         paths::group_version(group_version, Form::V3, &mut definitions, &mut paths);
     }
@@ -101,7 +103,7 @@ pub fn v3(group_version: &GroupVersion, resources: &[ResourcePaths]) -> Value {
 pub fn v2(version: &str, resources: &[ResourcePaths]) -> Value {
     let groups: BTreeSet<GroupVersion> =
         resources.iter().map(|r| GroupVersion::new(r.group.clone(), r.version.clone())).collect();
-    let mut definitions = Definitions::new(Form::V2, groups.clone());
+    let mut definitions = Definitions::new(Form::V2, schemes::server());
     let mut paths = Map::new();
     for group in &groups {
         paths::group_version(group, Form::V2, &mut definitions, &mut paths);

@@ -82,7 +82,7 @@ fn shaped(
 ) -> Result<Answer, Status> {
     match form.shape {
         Shape::Object => write(form.media, code, object),
-        Shape::Metadata => write(form.media, code, &metadata_of(object, form)),
+        Shape::Metadata => write(form.media, code, &metadata_of(resource, object, form)),
         Shape::Table => {
             let include = table::Include::parse(&cx.query)?;
             let printer = Printer::new(resource)?;
@@ -104,12 +104,17 @@ fn table_of(form: Form, meta: Value, columns: Option<&Printer>, rows: Vec<Value>
 }
 
 /// `PartialObjectMetadata` of an object.
-pub fn metadata_of(object: &Value, form: Form) -> Value {
-    json!({
-        "kind": "PartialObjectMetadata",
-        "apiVersion": meta_version(form),
-        "metadata": object.get("metadata").cloned().unwrap_or_default(),
-    })
+pub fn metadata_of(resource: &Resource, object: &Value, form: Form) -> Value {
+    let mut metadata = object.get("metadata").cloned().unwrap_or_default();
+    for annotation in resource.def.strategy.versioned_annotations() {
+        if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
+            annotations.remove(*annotation);
+            if annotations.is_empty() {
+                metadata.as_object_mut().and_then(|metadata| metadata.remove("annotations"));
+            }
+        }
+    }
+    json!({ "kind": "PartialObjectMetadata", "apiVersion": meta_version(form), "metadata": metadata })
 }
 
 /// The metadata of a list.
@@ -228,7 +233,7 @@ fn list_shaped(
             })
         }
         Shape::Metadata => {
-            let items: Vec<Value> = items.iter().map(|object| metadata_of(object, form)).collect();
+            let items: Vec<Value> = items.iter().map(|object| metadata_of(resource, object, form)).collect();
             json!({
                 "kind": "PartialObjectMetadataList", "apiVersion": meta_version(form),
                 "metadata": meta.to_value(), "items": items,
@@ -296,7 +301,7 @@ impl EventEncoder {
         let object = objects::decode(&self.resource, stored)?;
         let shown = match self.form.shape {
             Shape::Object => object,
-            Shape::Metadata => metadata_of(&object, self.form),
+            Shape::Metadata => metadata_of(&self.resource, &object, self.form),
             Shape::Table => {
                 let rows = self.printer.as_ref().map(|p| p.row(&object, self.include, self.form));
                 let told = std::mem::replace(&mut self.definitions_sent, true);
@@ -324,9 +329,10 @@ impl EventEncoder {
         kplane_schema::normalise(&self.resource.version_def()?.schema, &mut object);
         let shown = match self.form.shape {
             Shape::Object => object,
-            Shape::Metadata => metadata_of(&object, self.form),
+            Shape::Metadata => metadata_of(&self.resource, &object, self.form),
             Shape::Table => {
-                let rows = vec![json!({"cells": [], "object": metadata_of(&object, self.form)})];
+                let rows =
+                    vec![json!({"cells": [], "object": metadata_of(&self.resource, &object, self.form)})];
                 table_of(self.form, object_list_meta(&object), None, rows)
             }
         };

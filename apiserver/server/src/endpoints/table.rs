@@ -76,7 +76,7 @@ impl Printer {
         };
         let mut row = table::row(cells, object, include.0);
         if include.0 == IncludeObject::Metadata {
-            row["object"] = output::metadata_of(object, form);
+            row["object"] = output::metadata_of(&self.resource, object, form);
         }
         row
     }

@@ -191,7 +191,7 @@ pub async fn sync(cx: &Cx<'_>, all: &Namespace, service: &Value, pods: &[&Value]
                 words(&error)
             );
             let reason = if verb == "create" { "FailedToCreateEndpoint" } else { "FailedToUpdateEndpoint" };
-            cx.api.warning(COMPONENT, &next, reason, &message).await;
+            cx.api.warning(COMPONENT, &next, reason, &message);
         }
         return Err(error.into());
     }

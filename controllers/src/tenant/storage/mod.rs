@@ -106,7 +106,7 @@ impl Look<'_> {
                 Fit::Yes => self.bind(volume, claim).await,
                 Fit::No(why) => {
                     let message = format!("Cannot bind to requested volume {wanted:?}: {why}");
-                    self.cx.api.warning(COMPONENT, &claim, "VolumeMismatch", &message).await;
+                    self.cx.api.warning(COMPONENT, &claim, "VolumeMismatch", &message);
                     self.claim_phase(claim, "Pending", None).await
                 }
             };
@@ -115,7 +115,7 @@ impl Look<'_> {
             return self.bind(volume, claim).await;
         }
         let message = format!("volume {wanted:?} already bound to a different claim.");
-        self.cx.api.warning(COMPONENT, &claim, "FailedBinding", &message).await;
+        self.cx.api.warning(COMPONENT, &claim, "FailedBinding", &message);
         self.claim_phase(claim, "Pending", None).await
     }
 
@@ -140,20 +140,20 @@ impl Look<'_> {
         let api = &self.cx.api;
         if waits {
             let message = "waiting for first consumer to be created before binding";
-            api.normal(COMPONENT, &claim, "WaitForFirstConsumer", message).await;
+            api.normal(COMPONENT, &claim, "WaitForFirstConsumer", message);
         } else if class_name.is_empty() {
             let message = "no persistent volumes available for this claim and no storage class is set";
-            api.normal(COMPONENT, &claim, "FailedBinding", message).await;
+            api.normal(COMPONENT, &claim, "FailedBinding", message);
         } else if let Some(class) = class {
             let message = format!(
                 "Waiting for a volume to be created either by the external provisioner '{}' or manually by the system administrator. If volume creation is delayed, please verify that the provisioner is running and correctly registered.",
                 text(&class, "/provisioner")
             );
-            api.normal(COMPONENT, &claim, "ExternalProvisioning", &message).await;
+            api.normal(COMPONENT, &claim, "ExternalProvisioning", &message);
             return self.ask_provisioner(claim, &class).await;
         } else {
             let message = format!("storageclass.storage.k8s.io {class_name:?} not found");
-            api.warning(COMPONENT, &claim, "ProvisioningFailed", &message).await;
+            api.warning(COMPONENT, &claim, "ProvisioningFailed", &message);
         }
         self.claim_phase(claim, "Pending", None).await
     }
@@ -204,7 +204,7 @@ impl Look<'_> {
             }
         };
         if text(&claim, "/status/phase") != "Lost" {
-            self.cx.api.warning(COMPONENT, &claim, reason, message).await;
+            self.cx.api.warning(COMPONENT, &claim, reason, message);
         }
         self.claim_phase(claim, "Lost", None).await
     }

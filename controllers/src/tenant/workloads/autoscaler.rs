@@ -59,7 +59,7 @@ pub async fn reconcile(cx: &Cx<'_>) -> Result<Next, Error> {
     match scale(cx, &autoscaler).await? {
         Ok((path, scale)) => look(cx, &mut next, &path, scale, now).await?,
         Err(why) => {
-            cx.api.warning(COMPONENT, &autoscaler, "FailedGetScale", &why).await;
+            cx.api.warning(COMPONENT, &autoscaler, "FailedGetScale", &why);
             let message = format!("the HPA controller was unable to get the target's current scale: {why}");
             condition(&mut next, "AbleToScale", "False", "FailedGetScale", &message, now);
         }
@@ -117,14 +117,14 @@ async fn look(
             cx.api.put_path(path, &scale).await?;
             desired = to;
             let message = format!("New size: {to}; reason: {why}");
-            cx.api.normal(COMPONENT, autoscaler, "SuccessfulRescale", &message).await;
+            cx.api.normal(COMPONENT, autoscaler, "SuccessfulRescale", &message);
             let message = format!("the HPA controller was able to update the target scale to {to}");
             condition(autoscaler, "AbleToScale", "True", "SucceededRescale", &message, now);
             map_at(autoscaler, &["status"]).insert("lastScaleTime".into(), stamp(now).into());
         }
         Advice::Metrics => {
             let (reason, message) = unknown(autoscaler);
-            cx.api.warning(COMPONENT, autoscaler, reason, &message).await;
+            cx.api.warning(COMPONENT, autoscaler, reason, &message);
             condition(autoscaler, "ScalingActive", "False", reason, &message, now);
         }
     }

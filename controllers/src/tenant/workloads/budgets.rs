@@ -79,13 +79,13 @@ async fn one(cx: &Cx<'_>, budget: &Value, all: &[Value]) -> Result<Option<Durati
         }
         Err(why) => {
             let message = format!("Failed to calculate the number of expected pods: {why}");
-            cx.api.warning(COMPONENT, budget, "CalculateExpectedPodCountFailed", &message).await;
+            cx.api.warning(COMPONENT, budget, "CalculateExpectedPodCountFailed", &message);
             failed(budget, &why, now)
         }
     };
     if status != budget["status"] {
         if pods.is_empty() {
-            cx.api.normal(COMPONENT, budget, "NoPods", "No matching pods found").await;
+            cx.api.normal(COMPONENT, budget, "NoPods", "No matching pods found");
         }
         let mut changed = budget.clone();
         changed["status"] = status;

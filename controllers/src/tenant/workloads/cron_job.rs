@@ -87,12 +87,12 @@ impl Look<'_> {
         }
     }
 
-    async fn normal(&self, reason: &str, message: &str) {
-        self.cx.api.normal(COMPONENT, &self.cron, reason, message).await;
+    fn normal(&self, reason: &str, message: &str) {
+        self.cx.api.normal(COMPONENT, &self.cron, reason, message);
     }
 
-    async fn warning(&self, reason: &str, message: &str) {
-        self.cx.api.warning(COMPONENT, &self.cron, reason, message).await;
+    fn warning(&self, reason: &str, message: &str) {
+        self.cx.api.warning(COMPONENT, &self.cron, reason, message);
     }
 
     /// Deletes the oldest finished Jobs, down to as many as are to be kept.
@@ -115,12 +115,12 @@ impl Look<'_> {
     async fn delete(&mut self, job: &Value) -> Result<(), Error> {
         if let Err(error) = self.cx.api.delete(&JOBS, job, Some("Background")).await {
             let message = format!("Deleted job: {}", words(&error));
-            self.warning("FailedDelete", &message).await;
+            self.warning("FailedDelete", &message);
             return Err(error.into());
         }
         self.jobs.retain(|known| uid(known) != uid(job));
         self.forget(uid(job));
-        self.normal("SuccessfulDelete", &format!("Deleted job {}", name(job))).await;
+        self.normal("SuccessfulDelete", &format!("Deleted job {}", name(job)));
         Ok(())
     }
 
@@ -131,12 +131,12 @@ impl Look<'_> {
             if !listed && !is_finished(&job) {
                 let message =
                     format!("Saw a job that the controller did not create or forgot: {}", name(&job));
-                self.warning("UnexpectedJob", &message).await;
+                self.warning("UnexpectedJob", &message);
             } else if listed && is_finished(&job) {
                 let kind = if is_true(&job, "Complete") { "Complete" } else { "Failed" };
                 self.forget(uid(&job));
                 let message = format!("Saw completed job: {}, condition: {kind}", name(&job));
-                self.normal("SawCompletedJob", &message).await;
+                self.normal("SawCompletedJob", &message);
             }
             if let Some(done) = time(&job, "/status/completionTime").filter(|_| is_true(&job, "Complete"))
                 && time(&self.cron, "/status/lastSuccessfulTime").is_none_or(|known| known < done)
@@ -151,7 +151,7 @@ impl Look<'_> {
             let job_name = text(&reference, "/name");
             let there = self.cx.api.get(&JOBS, &self.cx.key.namespace, job_name).await?;
             if there.is_none_or(|job| uid(&job) != text(&reference, "/uid")) {
-                self.normal("MissingJob", &format!("Active job went missing: {job_name}")).await;
+                self.normal("MissingJob", &format!("Active job went missing: {job_name}"));
                 self.forget(text(&reference, "/uid"));
             }
         }
@@ -166,7 +166,7 @@ impl Look<'_> {
                 Ok(zone) => zone,
                 Err(error) => {
                     let message = format!("invalid timeZone: {named:?}: {error}");
-                    self.warning("UnknownTimeZone", &message).await;
+                    self.warning("UnknownTimeZone", &message);
                     return None;
                 }
             },
@@ -175,7 +175,7 @@ impl Look<'_> {
         match Schedule::parse(text, zone) {
             Ok(schedule) => Some(schedule),
             Err(why) => {
-                self.warning("UnparseableSchedule", &format!("unparseable schedule: {text:?} : {why}")).await;
+                self.warning("UnparseableSchedule", &format!("unparseable schedule: {text:?} : {why}"));
                 None
             }
         }
@@ -203,11 +203,11 @@ impl Look<'_> {
         let (Some(due), many) = missed(&schedule, earliest, self.now) else { return Ok(next) };
         if many > MANY_MISSED {
             let message = "too many missed start times. Set or decrease .spec.startingDeadlineSeconds or check clock skew";
-            self.warning("TooManyMissedTimes", message).await;
+            self.warning("TooManyMissedTimes", message);
         }
         if deadline.is_some_and(|deadline| due + deadline < self.now) {
             let message = format!("Missed scheduled time to start a job: {}", stamp(due));
-            self.warning("MissSchedule", &message).await;
+            self.warning("MissSchedule", &message);
             return Ok(next);
         }
         let job_name = format!("{}-{}", name(&self.cron), due.as_second() / 60);
@@ -219,7 +219,7 @@ impl Look<'_> {
             "Forbid" if !self.active().is_empty() => {
                 let message =
                     "Not starting job because prior execution is running and concurrency policy is Forbid";
-                self.normal("JobAlreadyActive", message).await;
+                self.normal("JobAlreadyActive", message);
                 return Ok(next);
             }
             "Replace" => {
@@ -268,7 +268,7 @@ impl Look<'_> {
         set_annotation(&mut job, SCHEDULED, &stamp(due));
         match self.cx.api.create(&JOBS, namespace(&self.cron), &job).await {
             Ok(created) => {
-                self.normal("SuccessfulCreate", &format!("Created job {job_name}")).await;
+                self.normal("SuccessfulCreate", &format!("Created job {job_name}"));
                 Ok(Some(created))
             }
             Err(error) if raw::is_conflict(&error) => {
@@ -283,7 +283,7 @@ impl Look<'_> {
             }
             Err(error) => {
                 if !is_terminating(&error) {
-                    self.warning("FailedCreate", &format!("Error creating job: {}", words(&error))).await;
+                    self.warning("FailedCreate", &format!("Error creating job: {}", words(&error)));
                 }
                 Err(error.into())
             }

@@ -167,13 +167,13 @@ pub async fn create(api: &Api, parent: &Parent<'_>, pod: &Value) -> Result<Value
     match api.create(&PODS, namespace(parent.object), pod).await {
         Ok(created) => {
             let message = format!("Created pod: {}", name(&created));
-            api.normal(parent.component, parent.object, "SuccessfulCreate", &message).await;
+            api.normal(parent.component, parent.object, "SuccessfulCreate", &message);
             Ok(created)
         }
         Err(error) => {
             if !is_terminating(&error) {
                 let message = format!("Error creating: {}", words(&error));
-                api.warning(parent.component, parent.object, "FailedCreate", &message).await;
+                api.warning(parent.component, parent.object, "FailedCreate", &message);
             }
             Err(error)
         }
@@ -185,12 +185,12 @@ pub async fn delete(api: &Api, parent: &Parent<'_>, pod: &Value) -> Result<(), k
     match api.delete(&PODS, pod, None).await {
         Ok(()) => {
             let message = format!("Deleted pod: {}", name(pod));
-            api.normal(parent.component, parent.object, "SuccessfulDelete", &message).await;
+            api.normal(parent.component, parent.object, "SuccessfulDelete", &message);
             Ok(())
         }
         Err(error) => {
             let message = format!("Error deleting: {}", words(&error));
-            api.warning(parent.component, parent.object, "FailedDelete", &message).await;
+            api.warning(parent.component, parent.object, "FailedDelete", &message);
             Err(error)
         }
     }

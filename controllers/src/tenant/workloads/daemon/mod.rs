@@ -52,7 +52,7 @@ pub async fn reconcile(cx: &Cx<'_>) -> Result<Next, Error> {
     let Some(selector) = pods::selector_of(&set, &DAEMON_SETS) else { return Ok(Next::Done) };
     if selector.is_empty() {
         let message = "This daemon set is selecting all pods. A non-empty selector is required.";
-        cx.api.warning(COMPONENT, &set, "SelectingAll", message).await;
+        cx.api.warning(COMPONENT, &set, "SelectingAll", message);
         return Ok(Next::Done);
     }
     if is_deleting(&set) {
@@ -154,9 +154,9 @@ impl Look<'_> {
                     );
                     let api = &self.cx.api;
                     if kind.2 {
-                        api.warning(COMPONENT, self.set, kind.0, &message).await;
+                        api.warning(COMPONENT, self.set, kind.0, &message);
                     } else {
-                        api.normal(COMPONENT, self.set, kind.0, &message).await;
+                        api.normal(COMPONENT, self.set, kind.0, &message);
                     }
                     going.push(pod.clone());
                 } else {

@@ -50,7 +50,7 @@ pub async fn reconcile(cx: &Cx<'_>) -> Result<Next, Error> {
     let Some(selector) = pods::selector_of(&deployment, &DEPLOYMENTS) else { return Ok(Next::Done) };
     if selector.is_empty() {
         let message = "This deployment is selecting all pods. A non-empty selector is required.";
-        cx.api.warning(COMPONENT, &deployment, "SelectingAll", message).await;
+        cx.api.warning(COMPONENT, &deployment, "SelectingAll", message);
         return Ok(Next::Done);
     }
     let parent = Parent { object: &deployment, kind: &DEPLOYMENTS, component: COMPONENT };

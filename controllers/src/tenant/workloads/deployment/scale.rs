@@ -110,7 +110,7 @@ impl Rollout<'_> {
         if before != size {
             let direction = if size > before { "up" } else { "down" };
             let message = format!("Scaled {direction} replica set {} from {before} to {size}", name(set));
-            self.cx.api.normal(COMPONENT, &self.deployment, "ScalingReplicaSet", &message).await;
+            self.cx.api.normal(COMPONENT, &self.deployment, "ScalingReplicaSet", &message);
         }
         Ok((before != size, written))
     }

@@ -199,7 +199,7 @@ impl Rollout<'_> {
             Err(error) if is_terminating(&error) => return Err(error.into()),
             Err(error) => {
                 let message = format!("Failed to create new replica set {set_name:?}: {}", words(&error));
-                api.warning(COMPONENT, deployment, "ReplicaSetCreateError", &message).await;
+                api.warning(COMPONENT, deployment, "ReplicaSetCreateError", &message);
                 if has_deadline(deployment) {
                     self.set_condition("Progressing", "False", "ReplicaSetCreateError", &message);
                     self.write_status().await?;
@@ -209,7 +209,7 @@ impl Rollout<'_> {
         };
         if !exists && wanted > 0 {
             let message = format!("Scaled up replica set {set_name} from 0 to {wanted}");
-            api.normal(COMPONENT, deployment, "ScalingReplicaSet", &message).await;
+            api.normal(COMPONENT, deployment, "ScalingReplicaSet", &message);
         }
         let mut changed = set_annotation(&mut self.deployment, REVISION, &number.to_string());
         if !exists && has_deadline(&self.deployment) {

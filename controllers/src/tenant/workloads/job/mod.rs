@@ -297,11 +297,11 @@ impl<'a> Look<'a> {
                 Some(Ending { success: true, reason: "CompletionsReached".into(), message: message.into() });
         } else if is_suspended(&job) {
             if self.set_condition("Suspended", "True", "JobSuspended", "Job suspended") {
-                self.cx.api.normal(COMPONENT, &job, "Suspended", "Job suspended").await;
+                self.cx.api.normal(COMPONENT, &job, "Suspended", "Job suspended");
             }
         } else if is_true(&job, "Suspended") {
             self.set_condition("Suspended", "False", "JobResumed", "Job resumed");
-            self.cx.api.normal(COMPONENT, &job, "Resumed", "Job resumed").await;
+            self.cx.api.normal(COMPONENT, &job, "Resumed", "Job resumed");
             self.job["status"]["startTime"] = stamp(self.now).into();
         }
         Ok(failure)

@@ -242,9 +242,9 @@ impl Look<'_> {
     async fn tell(&self) {
         let api = &self.cx.api;
         if is_true(&self.job, "Complete") {
-            api.normal(COMPONENT, &self.job, "Completed", "Job completed").await;
+            api.normal(COMPONENT, &self.job, "Completed", "Job completed");
         } else if let Some(ending) = &self.ending {
-            api.warning(COMPONENT, &self.job, &ending.reason, &ending.message).await;
+            api.warning(COMPONENT, &self.job, &ending.reason, &ending.message);
         }
     }
 }

@@ -110,13 +110,13 @@ impl Look<'_> {
             match self.cx.api.create(&CLAIMS, space, &made).await {
                 Ok(_) => {
                     let message = format!("{subject} success");
-                    self.cx.api.normal(COMPONENT, self.set, "SuccessfulCreate", &message).await;
+                    self.cx.api.normal(COMPONENT, self.set, "SuccessfulCreate", &message);
                 }
                 Err(error) if raw::is_conflict(&error) => {}
                 Err(error) => {
                     if !is_terminating(&error) {
                         let message = format!("{subject} failed error: {}", words(&error));
-                        self.cx.api.warning(COMPONENT, self.set, "FailedCreate", &message).await;
+                        self.cx.api.warning(COMPONENT, self.set, "FailedCreate", &message);
                     }
                     return Err(error.into());
                 }
@@ -160,13 +160,13 @@ impl Look<'_> {
         match self.cx.api.create(&PODS, namespace(self.set), pod).await {
             Ok(created) => {
                 let message = format!("{subject} successful");
-                self.cx.api.normal(COMPONENT, self.set, "SuccessfulCreate", &message).await;
+                self.cx.api.normal(COMPONENT, self.set, "SuccessfulCreate", &message);
                 Ok(created)
             }
             Err(error) => {
                 if !is_terminating(&error) && !raw::is_conflict(&error) {
                     let message = format!("{subject} failed error: {}", words(&error));
-                    self.cx.api.warning(COMPONENT, self.set, "FailedCreate", &message).await;
+                    self.cx.api.warning(COMPONENT, self.set, "FailedCreate", &message);
                 }
                 Err(error.into())
             }
@@ -179,12 +179,12 @@ impl Look<'_> {
         match self.cx.api.delete(&PODS, pod, None).await {
             Ok(()) => {
                 let message = format!("{subject} successful");
-                self.cx.api.normal(COMPONENT, self.set, "SuccessfulDelete", &message).await;
+                self.cx.api.normal(COMPONENT, self.set, "SuccessfulDelete", &message);
                 Ok(())
             }
             Err(error) => {
                 let message = format!("{subject} failed error: {}", words(&error));
-                self.cx.api.warning(COMPONENT, self.set, "FailedDelete", &message).await;
+                self.cx.api.warning(COMPONENT, self.set, "FailedDelete", &message);
                 Err(error.into())
             }
         }

@@ -80,7 +80,7 @@ impl Look<'_> {
                         name(self.set),
                         name(&pod)
                     );
-                    self.cx.api.warning(COMPONENT, self.set, "RecreatingFailedPod", &message).await;
+                    self.cx.api.warning(COMPONENT, self.set, "RecreatingFailedPod", &message);
                     self.delete_pod(&pod).await?;
                 }
                 // The new one comes when this one is gone.
