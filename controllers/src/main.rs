@@ -64,6 +64,10 @@ struct RunArgs {
     /// The image of the shared API server for management planes that name none.
     #[arg(long, env = "KPLANE_IMAGE")]
     image: Option<String>,
+    /// Where these controllers reach the API server of a deployed management plane: https://HOST:PORT. Not set: at its
+    /// Service, which a process outside the cluster cannot.
+    #[arg(long, value_name = "URL")]
+    plane_address: Option<String>,
     /// Where /healthz, /readyz and /metrics are answered, over plain HTTP: 0.0.0.0:8081. Nowhere when not set.
     #[arg(long, value_name = "ADDRESS")]
     health_bind_address: Option<SocketAddr>,
@@ -101,6 +105,7 @@ async fn run(args: RunArgs) -> anyhow::Result<()> {
         health: Some(health.clone()),
         install: args.install_crds,
         concurrency: args.concurrency,
+        plane_address: args.plane_address.clone(),
         ..ManagementOptions::default()
     };
     if let Some(image) = args.image {
@@ -137,7 +142,7 @@ async fn run(args: RunArgs) -> anyhow::Result<()> {
     };
     let tenant = async {
         if args.controllers.contains(&Group::Tenant) {
-            run_tenant_of_plane(client.clone(), tenant, stop.clone()).await?;
+            run_tenant_of_plane(client.clone(), args.plane_address, tenant, stop.clone()).await?;
         }
         Ok(())
     };

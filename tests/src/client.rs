@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
-use http::header::{ACCEPT, CONTENT_TYPE};
+use http::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER};
 use http_body_util::BodyExt;
 use kube::client::Body;
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -44,6 +44,8 @@ pub struct Answer {
     pub text: String,
     /// Its Content-Type.
     pub content_type: String,
+    /// Its Retry-After, if it has one.
+    pub retry_after: Option<String>,
 }
 
 impl Answer {
@@ -106,10 +108,12 @@ impl Client {
             let code = response.status().as_u16();
             let header = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
             let content_type = header.unwrap_or_default().to_owned();
+            let header = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+            let retry_after = header.map(str::to_owned);
             let bytes = response.into_body().collect_bytes().await.map_err(|error| format!("{error:?}"))?;
             let text = String::from_utf8_lossy(&bytes).into_owned();
             let body = serde_json::from_str(&text).unwrap_or(Value::Null);
-            Ok(Answer { code, body, text, content_type })
+            Ok(Answer { code, body, text, content_type, retry_after })
         };
         RUNTIME.block_on(async {
             tokio::time::timeout(PATIENCE, answer)

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::{Client, version};
+use crate::{Answer, Client, version};
 
 const OBJECTS: &str = "/api/v1/namespaces/default/configmaps";
 const LABEL: &str = "written=yes";
@@ -34,34 +34,85 @@ pub struct Load {
     acknowledged: Arc<AtomicUsize>,
     failed: Arc<AtomicUsize>,
     reads: Arc<AtomicUsize>,
+    told: Arc<Mutex<Vec<String>>>,
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
-    client: Client,
+    client: Arc<Mutex<Client>>,
+}
+
+/// What a writer or the reader shares with the others.
+#[derive(Clone)]
+struct Shared {
+    client: Arc<Mutex<Client>>,
+    keys: Arc<Mutex<BTreeMap<String, Key>>>,
+    acknowledged: Arc<AtomicUsize>,
+    failed: Arc<AtomicUsize>,
+    reads: Arc<AtomicUsize>,
+    told: Arc<Mutex<Vec<String>>>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Shared {
+    fn client(&self) -> Client {
+        self.client.lock().expect("the client").clone()
+    }
+
+    /// Writes down a request that failed. What may be told during an outage is a broken connection, 429 or 503 with a
+    /// word on when to try again, and 504.
+    fn failed(&self, what: &str, answer: &Result<Answer, String>) {
+        let said = match answer {
+            Err(error) => format!("{what}: {error}"),
+            Ok(answer) => {
+                assert!(matches!(answer.code, 429 | 503 | 504), "{what}: {} {}", answer.code, answer.text);
+                assert_eq!(answer.body["kind"], "Status", "{what}: {}", answer.text);
+                let again = answer.code == 504 || answer.retry_after.is_some();
+                assert!(again, "{what}: {} without Retry-After: {}", answer.code, answer.text);
+                format!("{what}: {} {}", answer.code, answer.text)
+            }
+        };
+        self.told.lock().expect("what was told").push(said);
+    }
 }
 
 impl Load {
     /// Starts that many writers.
     pub fn start(client: &Client, writers: usize) -> Self {
-        let mut load = Self {
+        let shared = Shared {
+            client: Arc::new(Mutex::new(client.clone())),
             keys: Arc::default(),
             acknowledged: Arc::default(),
             failed: Arc::default(),
             reads: Arc::default(),
+            told: Arc::default(),
             stop: Arc::default(),
-            threads: Vec::new(),
-            client: client.clone(),
         };
+        let mut threads = Vec::new();
         for writer in 0..writers {
-            let (client, keys, stop) = (client.clone(), load.keys.clone(), load.stop.clone());
-            let (acknowledged, failed) = (load.acknowledged.clone(), load.failed.clone());
-            load.threads.push(std::thread::spawn(move || {
-                write(&client, writer, &keys, &acknowledged, &failed, &stop);
-            }));
+            let shared = shared.clone();
+            threads.push(std::thread::spawn(move || write(&shared, writer)));
         }
-        let (client, keys, stop, reads) =
-            (client.clone(), load.keys.clone(), load.stop.clone(), load.reads.clone());
-        load.threads.push(std::thread::spawn(move || read(&client, &keys, &reads, &stop)));
-        load
+        let reader = shared.clone();
+        threads.push(std::thread::spawn(move || read(&reader)));
+        Self {
+            keys: shared.keys,
+            acknowledged: shared.acknowledged,
+            failed: shared.failed,
+            reads: shared.reads,
+            told: shared.told,
+            stop: shared.stop,
+            threads,
+            client: shared.client,
+        }
+    }
+
+    /// From now on requests go by this client.
+    pub fn use_client(&self, client: &Client) {
+        *self.client.lock().expect("the client") = client.clone();
+    }
+
+    /// What failed, reads and writes, in words.
+    pub fn told(&self) -> Vec<String> {
+        self.told.lock().expect("what was told").clone()
     }
 
     /// How many writes have been acknowledged.
@@ -108,7 +159,8 @@ impl Load {
             thread.join().expect("what a writer or the reader saw");
         }
         assert!(self.reads.load(Ordering::SeqCst) > 0, "the reader has read nothing");
-        let list = self.client.get(&format!("{OBJECTS}?labelSelector={LABEL}")).ok();
+        let client = self.client.lock().expect("the client").clone();
+        let list = client.get(&format!("{OBJECTS}?labelSelector={LABEL}")).ok();
         let found = counts(&list);
         let keys = self.keys.lock().expect("the keys");
         for (name, key) in keys.iter() {
@@ -120,7 +172,7 @@ impl Load {
                 key.unknown
             );
             // A single read says the same as the list.
-            let answer = self.client.get(&format!("{OBJECTS}/{name}"));
+            let answer = client.get(&format!("{OBJECTS}/{name}"));
             let single = if answer.code == 404 { None } else { count(&answer.ok()) };
             assert_eq!(single, held, "{name}: get and list differ");
         }
@@ -148,14 +200,8 @@ fn counts(list: &Value) -> BTreeMap<String, u64> {
     items.iter().filter_map(pair).collect()
 }
 
-fn write(
-    client: &Client,
-    writer: usize,
-    keys: &Mutex<BTreeMap<String, Key>>,
-    acknowledged: &AtomicUsize,
-    failed: &AtomicUsize,
-    stop: &AtomicBool,
-) {
+fn write(shared: &Shared, writer: usize) {
+    let Shared { keys, acknowledged, failed, stop, .. } = shared;
     let mut generation = 0;
     let mut fresh = || {
         generation += 1;
@@ -182,6 +228,7 @@ fn write(
             key.unknown.insert(next);
             (key.acknowledged, next)
         };
+        let client = shared.client();
         let answer = match (before, next) {
             (None, Some(count)) => client.send("POST", OBJECTS, &[], &object(&name, count).to_string()),
             (_, Some(count)) => client.send("PUT", &path, &[], &object(&name, count).to_string()),
@@ -201,14 +248,9 @@ fn write(
                 key.unknown.clear();
                 acknowledged.fetch_add(1, Ordering::SeqCst);
             }
-            Ok(answer) if !matches!(answer.code, 500 | 503 | 504) => {
-                panic!("{name}: {before:?} to {next:?}: {} {}", answer.code, answer.text);
-            }
             // Whether it happened is not known: leave the key alone.
             other => {
-                if let Ok(answer) = &other {
-                    assert_ne!(answer.code, 500, "{name}: an outage is 503 or 504: {}", answer.text);
-                }
+                shared.failed(&format!("{name}: {before:?} to {next:?}"), &other);
                 failed.fetch_add(1, Ordering::SeqCst);
                 names[slot] = fresh();
                 std::thread::sleep(Duration::from_millis(20));
@@ -217,7 +259,8 @@ fn write(
     }
 }
 
-fn read(client: &Client, keys: &Mutex<BTreeMap<String, Key>>, reads: &AtomicUsize, stop: &AtomicBool) {
+fn read(shared: &Shared) {
+    let Shared { keys, reads, stop, .. } = shared;
     let mut newest = 0;
     while !stop.load(Ordering::SeqCst) {
         let before: Vec<(String, u64)> = {
@@ -225,13 +268,11 @@ fn read(client: &Client, keys: &Mutex<BTreeMap<String, Key>>, reads: &AtomicUsiz
             let written = |(name, key): (&String, &Key)| Some((name.clone(), key.acknowledged?));
             keys.iter().filter_map(written).collect()
         };
-        let answer = client.send("GET", &format!("{OBJECTS}?labelSelector={LABEL}"), &[], "");
+        let answer = shared.client().send("GET", &format!("{OBJECTS}?labelSelector={LABEL}"), &[], "");
         let list = match answer {
             Ok(answer) if answer.code == 200 => answer.body,
-            Ok(answer) if !matches!(answer.code, 503 | 504) => {
-                panic!("a list: {} {}", answer.code, answer.text)
-            }
-            _ => {
+            other => {
+                shared.failed("a list", &other);
                 std::thread::sleep(Duration::from_millis(20));
                 continue;
             }

@@ -7,6 +7,7 @@ pub mod client;
 pub mod history;
 pub mod https;
 pub mod kubectl;
+pub mod plane_processes;
 pub mod relay;
 pub mod server;
 pub mod user;
@@ -14,6 +15,7 @@ pub mod user;
 pub use client::{Answer, Client, Next, Watch, version};
 pub use kplane_storage::testing::free_port;
 pub use kubectl::{Kubectl, Output};
+pub use plane_processes::Plane;
 pub use relay::Relay;
 pub use server::{Server, Store, signal};
 pub use user::User;
@@ -46,4 +48,11 @@ pub fn eventually(what: &str, within: Duration, mut holds: impl FnMut() -> bool)
         assert!(Instant::now() < end, "{what}: not within {within:?}");
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// The end of a log, enough to see what went wrong.
+pub(crate) fn tail(path: &std::path::Path) -> String {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(60)..].join("\n")
 }

@@ -12,7 +12,7 @@ pub struct Relay {
 
 /// What the answers of one connection pass.
 #[derive(Default)]
-struct Gate {
+pub(crate) struct Gate {
     held: Mutex<bool>,
     opened: Condvar,
 }
@@ -85,7 +85,7 @@ impl Relay {
     }
 }
 
-fn copy(mut from: TcpStream, mut to: TcpStream, gate: Option<&Gate>) {
+pub(crate) fn copy(mut from: TcpStream, mut to: TcpStream, gate: Option<&Gate>) {
     let mut buffer = [0; 16 * 1024];
     loop {
         match from.read(&mut buffer) {

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Request;
+use http::header::{CONNECTION, HeaderValue};
+use http::{Request, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -43,11 +44,13 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long requests in flight may take once the server is told to end.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Serves until `shutdown`, then lets the requests in flight finish.
+/// Serves until `shutdown`, then lets the requests in flight finish. From `draining` on each answer over HTTP/1 ends its
+/// connection: one that is closed while nothing is under way may be closed just when the next request is sent.
 pub async fn serve<H: Handler>(
     listener: TcpListener,
     tls: Arc<rustls::ServerConfig>,
     handler: Arc<H>,
+    draining: CancellationToken,
     shutdown: CancellationToken,
 ) {
     let acceptor = TlsAcceptor::from(tls);
@@ -65,8 +68,9 @@ pub async fn serve<H: Handler>(
                 }
             },
         };
-        let (acceptor, handler, shutdown) = (acceptor.clone(), handler.clone(), shutdown.clone());
-        connections.spawn(async move { connection(stream, address, acceptor, handler, shutdown).await });
+        let (acceptor, handler) = (acceptor.clone(), handler.clone());
+        let (draining, shutdown) = (draining.clone(), shutdown.clone());
+        connections.spawn(connection(stream, address, acceptor, handler, draining, shutdown));
     }
     drop(listener);
     connections.close();
@@ -80,6 +84,7 @@ async fn connection<H: Handler>(
     address: SocketAddr,
     acceptor: TlsAcceptor,
     handler: Arc<H>,
+    draining: CancellationToken,
     shutdown: CancellationToken,
 ) {
     // Small answers must not wait for more to send.
@@ -97,9 +102,16 @@ async fn connection<H: Handler>(
     };
     let server_name = stream.get_ref().1.server_name().map(Arc::from);
     let peer = Peer { address, server_name, certificates };
-    let service = service_fn(move |request| {
-        let (handler, peer) = (handler.clone(), peer.clone());
-        async move { Ok::<_, std::convert::Infallible>(handler.handle(request, peer).await) }
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (handler, peer, draining) = (handler.clone(), peer.clone(), draining.clone());
+        async move {
+            let closable = request.version() < Version::HTTP_2;
+            let mut answer = handler.handle(request, peer).await;
+            if closable && draining.is_cancelled() && answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+                answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok::<_, std::convert::Infallible>(answer)
+        }
     });
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(32));

@@ -211,7 +211,8 @@ impl Server {
             tokio::spawn(settle::run(self.app.clone(), settle::TOKEN_ACCOUNTS)),
             tokio::spawn(settle::run(self.app.clone(), settle::TOKEN_EPOCHS)),
         ];
-        listen::serve(self.listener, self.tls, self.app.clone(), shutdown).await;
+        let draining = self.app.draining.clone();
+        listen::serve(self.listener, self.tls, self.app.clone(), draining, shutdown).await;
         for task in loops {
             task.await.context("a loop of the server failed")?;
         }

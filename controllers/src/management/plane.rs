@@ -103,13 +103,21 @@ pub struct Access {
 pub struct Planes {
     management: Client,
     embedded: Option<EmbeddedPlane>,
+    address: Option<String>,
     deployed: Mutex<Option<(String, Client)>>,
 }
 
 impl Planes {
     /// Looks in this management cluster, and in this process.
     pub fn new(management: Client, embedded: Option<EmbeddedPlane>) -> Self {
-        Self { management, embedded, deployed: Mutex::new(None) }
+        Self { management, embedded, address: None, deployed: Mutex::new(None) }
+    }
+
+    /// Reaches the server of a deployed plane here, and not at its Service.
+    #[must_use]
+    pub fn at(mut self, address: Option<String>) -> Self {
+        self.address = address;
+        self
     }
 
     /// The process that serves, if it is this one.
@@ -165,9 +173,12 @@ impl Planes {
             message: error.to_string(),
         };
         let kubeconfig = Kubeconfig::from_yaml(text).map_err(|e| convert(&e))?;
-        let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+        let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
             .await
             .map_err(|e| convert(&e))?;
+        if let Some(address) = &self.address {
+            config.cluster_url = address.parse().map_err(|e| convert(&e))?;
+        }
         let client = Client::try_from(config)?;
         *self.deployed.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
             Some((version.clone(), client.clone()));

@@ -42,6 +42,8 @@ pub struct ManagementOptions {
     pub image: String,
     /// The version of the controllers.
     pub version: String,
+    /// Where the server of a deployed plane is reached, when its Service cannot be.
+    pub plane_address: Option<String>,
     /// Told when the management cluster has what the controllers need.
     pub health: Option<Arc<Health>>,
 }
@@ -56,6 +58,7 @@ impl Default for ManagementOptions {
             credential_lifetime: Duration::from_secs(24 * 3600),
             image: format!("ghcr.io/kplane-dev/kplane:v{}", env!("CARGO_PKG_VERSION")),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            plane_address: None,
             health: None,
         }
     }
@@ -102,7 +105,8 @@ async fn ensure_namespace(client: &Client, name: &str) -> Result<(), Error> {
 }
 
 async fn lead(client: Client, options: ManagementOptions, shutdown: CancellationToken) -> Result<(), Error> {
-    let planes = Arc::new(Planes::new(client.clone(), options.embedded.clone()));
+    let planes = Planes::new(client.clone(), options.embedded.clone());
+    let planes = Arc::new(planes.at(options.plane_address.clone()));
     let options = Arc::new(options);
     let context = |name: &str| Context::new(client.clone(), planes.clone(), options.clone(), name);
     tokio::join!(

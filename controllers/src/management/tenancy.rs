@@ -16,13 +16,14 @@ const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
 /// Runs the tenant controllers against the shared API server, whenever and wherever there is one, until `shutdown`.
 ///
-/// The certificates for `kube-root-ca.crt` are those of the management plane, unless the options name others.
+/// `address` is where the server is reached, when its Service cannot be. The certificates for `kube-root-ca.crt` are those of the management plane, unless the options name others.
 pub async fn run_tenant_of_plane(
     management: Client,
+    address: Option<String>,
     options: TenantOptions,
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
-    let planes = Planes::new(management, None);
+    let planes = Planes::new(management, None).at(address);
     while !shutdown.is_cancelled() {
         let access = match planes.access().await {
             Ok(access) => access,
