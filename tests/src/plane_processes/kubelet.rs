@@ -200,10 +200,10 @@ impl Look {
                 // It may be gone already.
                 let _ = self.client.send("DELETE", &path, &[], &options.to_string());
             }
-            (None, false) if !held.contains(name) => {
-                if pod::prepare(object, &running.root, &self.claims(), secrets) {
-                    running.child = pod::start(object, running, &self.namespace, &self.ports);
-                }
+            (None, false)
+                if !held.contains(name) && pod::prepare(object, &running.root, &self.claims(), secrets) =>
+            {
+                running.child = pod::start(object, running, &self.namespace, &self.ports);
             }
             (Some(_), false) => pod::refresh(object, &running.root, secrets, false),
             _ => {}

@@ -147,7 +147,7 @@ fn local(argument: &str, pod: &str, root: &Path, namespace: &str, ports: &Ports)
     // A pod by its name in a headless Service: `pod.service.namespace.svc:port`.
     let suffix = format!(".{namespace}.svc:");
     while let Some(at) = out.find(&suffix) {
-        let start = out[..at].rfind(|c: char| c == '/' || c == ',' || c == '=').map_or(0, |found| found + 1);
+        let start = out[..at].rfind(['/', ',', '=']).map_or(0, |found| found + 1);
         let end = out[at + suffix.len()..]
             .find(|c: char| !c.is_ascii_digit())
             .map_or(out.len(), |found| at + suffix.len() + found);
