@@ -1,6 +1,11 @@
 //! What the targets do with bytes: all that a client may send, put through the code that reads it first. Nothing may panic, and what is
 //! printed is read back as the same.
 
+use http::{HeaderMap, HeaderValue, Method, header};
+use kplane_apiserver::endpoints::list_options::{ContinueToken, ListOptions};
+use kplane_apiserver::endpoints::negotiate::{self, Offer};
+use kplane_apiserver::filters::request_info::{self, Target};
+use kplane_apiserver::query::Query;
 use kplane_kinds::{ResourceDef, table};
 use kplane_machinery::field::Path;
 use kplane_machinery::managed::{self, OneVersion, Request, Set};
@@ -172,4 +177,47 @@ pub fn rule(text: &str) {
     let Ok(schema) = kplane_schema::structural::from_json(&schema, &Path::root()) else { return };
     let Some(rules) = kplane_rules::CelEngine.compile(&schema) else { return };
     rules.validate(&json!({"a": "x", "n": 1, "l": ["y"], "m": {"k": 2}}), None);
+}
+
+/// The target of a request, a path and its query, and what it accepts on a line behind it.
+pub fn requests(text: &str) {
+    let (target, accept) = text.split_once('\n').unwrap_or((text, ""));
+    let (path, raw) = target.split_once('?').unwrap_or((target, ""));
+    let query = Query::parse(raw);
+    assert_eq!(Query::parse(&query.to_raw()), query, "a query that is written is read as the same");
+    let Some((of, path)) = request_info::split_target(path) else { return };
+    if let Target::Vcp(name) = &of {
+        assert!(!name.contains('/'), "a control plane has one segment");
+    }
+    for method in [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::HEAD] {
+        if let Some(info) = request_info::parse(&method, path, &query) {
+            assert_eq!(info.path, path);
+            let options = ListOptions::parse(&query, info.verb == "watch");
+            if let Some(token) = options.ok().and_then(|options| options.continue_token) {
+                tokens(&token);
+            }
+        }
+    }
+    if let Ok(value) = HeaderValue::from_str(accept) {
+        let headers = HeaderMap::from_iter([(header::ACCEPT, value)]);
+        for (protobuf, custom) in [(true, false), (false, true)] {
+            let _ = negotiate::accept(&headers, Offer { protobuf, shapes: true, custom });
+        }
+    }
+}
+
+/// A continue token, as it is sent and as what it holds. No token reaches out of its list.
+pub fn tokens(text: &str) {
+    let Ok(token) = ContinueToken::decode(text) else {
+        // Rarely is a text base64: what such a text would hold is tried as well.
+        let made = ContinueToken::after(1, Some(text), text, text.len().is_multiple_of(2));
+        let read = ContinueToken::decode(&made.encode());
+        assert_eq!(read.ok(), Some(made), "a token that was made is read");
+        return;
+    };
+    for (namespace, namespaced) in [(None, false), (Some("golden"), true), (None, true)] {
+        if let Ok((place, name)) = token.position(namespace, namespaced) {
+            assert!(!name.contains('/') && !place.as_deref().unwrap_or_default().contains('/'));
+        }
+    }
 }

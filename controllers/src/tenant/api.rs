@@ -1,6 +1,7 @@
 //! Requests to one control plane, by kind.
 
 use kplane_machinery::labels::Selector;
+use kplane_machinery::patch::merge;
 use serde_json::{Value, json};
 
 use super::events::Recorder;
@@ -141,6 +142,15 @@ impl Api {
     /// Replaces the status of an object that was read.
     pub async fn update_status(&self, kind: &Kind, object: &Value) -> Answer<Value> {
         self.update_part(kind, object, "status").await
+    }
+
+    /// Writes what changed in the status of an object since it was read, whatever else was written meanwhile: a client that
+    /// writes often cannot keep the status from being told. Only for a status that nobody else writes and that says which
+    /// generation it is of.
+    pub async fn merge_status(&self, kind: &Kind, read: &Value, changed: &Value) -> Answer<Value> {
+        let mut patch = merge::diff(read, changed).unwrap_or_else(|| json!({}));
+        patch["metadata"]["uid"] = read["metadata"]["uid"].clone();
+        self.raw.merge(&format!("{}/status", kind.path(namespace(read), name(read))), &patch).await
     }
 
     /// Replaces what a subresource of an object that was read holds.

@@ -118,6 +118,37 @@ fn a_dry_run_of_a_deletion_deletes_nothing() {
 }
 
 #[test]
+fn what_has_a_version_cannot_be_created() {
+    let (a, _server) = setup();
+    let mut object = config_map("known", "x");
+    object["metadata"]["resourceVersion"] = "7".into();
+    let refused = a.post(CONFIG_MAPS, &object);
+    assert_eq!(refused.code, 500, "{}", refused.text);
+    assert_eq!(refused.body["message"], "resourceVersion should not be set on objects to be created");
+    object["metadata"]["resourceVersion"] = "0".into();
+    a.post(CONFIG_MAPS, &object).ok();
+}
+
+#[test]
+fn a_table_shows_no_annotation_that_only_versions_have() {
+    let (a, _server) = setup();
+    let daemons = "/apis/apps/v1/namespaces/default/daemonsets";
+    let labels = serde_json::json!({ "app": "a" });
+    let template = serde_json::json!({
+        "metadata": { "labels": labels }, "spec": { "containers": [{ "name": "c", "image": "c" }] },
+    });
+    let spec = serde_json::json!({ "selector": { "matchLabels": labels }, "template": template });
+    a.post(daemons, &serde_json::json!({ "metadata": { "name": "d" }, "spec": spec })).ok();
+    let path = format!("{daemons}/d");
+    let whole = a.get(&path).ok();
+    assert_eq!(whole["metadata"]["annotations"]["deprecated.daemonset.template.generation"], "1");
+    for (form, pointer) in [("Table", "/rows/0/object/metadata"), ("PartialObjectMetadata", "/metadata")] {
+        let shown = a.get_as(&path, &format!("application/json;as={form};v=v1;g=meta.k8s.io")).ok();
+        assert_eq!(shown.pointer(pointer).expect(pointer).get("annotations"), None, "{shown}");
+    }
+}
+
+#[test]
 fn documents_are_known_by_their_tags() {
     let (a, _server) = setup();
     let index = a.get("/openapi/v3").ok();

@@ -252,6 +252,10 @@ pub async fn create(
             object::set_meta(&mut candidate, "resourceVersion", None);
             return Ok(Written { object: candidate, created: true, deleted: false });
         }
+        // Where upstream's store finds out: after everybody had a say, and not in a dry run.
+        if !matches!(object::meta_str(&object, "resourceVersion"), "" | "0") {
+            return Err(Status::plain("resourceVersion should not be set on objects to be created"));
+        }
         let effects = crate::tenancy::effects_of_create(cx, resource, &candidate).await?;
         match cx.app.registry.create(&cx.vcp, &key, encoded, resource.def.time_to_live, effects).await {
             Ok(stored) => {

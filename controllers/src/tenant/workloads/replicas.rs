@@ -45,7 +45,7 @@ pub async fn reconcile(cx: &Cx<'_>, flavour: Flavour) -> Result<Next, Error> {
     if status != object["status"] {
         let mut changed = object.clone();
         changed["status"] = status;
-        cx.api.update_status(flavour.kind, &changed).await?;
+        cx.api.merge_status(flavour.kind, &object, &changed).await?;
     }
     pods::first(failure)?;
     Ok(wait.map_or(Next::Done, Next::After))

@@ -81,7 +81,7 @@ pub async fn reconcile(cx: &Cx<'_>) -> Result<Next, Error> {
     if status != set["status"] {
         let mut changed = set.clone();
         changed["status"] = status;
-        cx.api.update_status(&DAEMON_SETS, &changed).await?;
+        cx.api.merge_status(&DAEMON_SETS, &set, &changed).await?;
     }
     result?;
     let in_use = |revision: &Value| {

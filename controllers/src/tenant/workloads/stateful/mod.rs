@@ -61,7 +61,7 @@ pub async fn reconcile(cx: &Cx<'_>) -> Result<Next, Error> {
     if look.status != set["status"] {
         let mut changed = set.clone();
         changed["status"] = look.status.clone();
-        cx.api.update_status(&STATEFUL_SETS, &changed).await?;
+        cx.api.merge_status(&STATEFUL_SETS, &set, &changed).await?;
     }
     result?;
     let in_use = |revision: &Value| {
