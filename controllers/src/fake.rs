@@ -45,6 +45,11 @@ impl FakeApi {
         self.state.lock().unwrap().objects.get(path).cloned()
     }
 
+    /// Removes an object, whatever holds it.
+    pub fn remove(&self, path: &str) {
+        self.state.lock().unwrap().objects.remove(path);
+    }
+
     /// The writes since the last look, without those of Events and statuses.
     pub fn writes(&self) -> Vec<String> {
         let all = std::mem::take(&mut self.state.lock().unwrap().writes);

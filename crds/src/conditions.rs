@@ -17,6 +17,8 @@ pub const ACCEPTED: &str = "Accepted";
 pub const ENDPOINT_READY: &str = "EndpointReady";
 /// The Secret with the credentials is written and not near its end.
 pub const CREDENTIALS_READY: &str = "CredentialsReady";
+/// The credentials are in every other form that the spec asks for.
+pub const EXPORTS_READY: &str = "ExportsReady";
 /// Every add-on of a class is what its control planes have.
 pub const ADDONS_READY: &str = "AddonsReady";
 /// The store of a management plane answers.
@@ -76,6 +78,8 @@ pub mod reason {
     pub const TOPOLOGY_IMPOSSIBLE: &str = "TopologyImpossible";
     /// The object that should be written belongs to somebody else.
     pub const NOT_OURS: &str = "NotOurs";
+    /// The namespace that something is to be written to does not exist.
+    pub const NAMESPACE_NOT_FOUND: &str = "NamespaceNotFound";
     /// The ConfigMap of an add-on does not exist.
     pub const ADDON_NOT_FOUND: &str = "AddonNotFound";
     /// The manifests of an add-on are invalid.

@@ -22,6 +22,17 @@ pub fn credential_secret(credential: &str) -> String {
     shorten(format!("{credential}-kubeconfig"))
 }
 
+/// The Secret by which Argo CD knows the control plane of the ControlPlane of this name, unless its spec names another.
+pub fn argo_cd_secret(control_plane: &str) -> String {
+    shorten(format!("kplane-{control_plane}"))
+}
+
+/// The Secret by which Argo CD knows a control plane with the role of the ControlPlaneCredential of this name, unless its
+/// spec names another.
+pub fn credential_argo_cd_secret(credential: &str) -> String {
+    shorten(format!("kplane-credential-{credential}"))
+}
+
 fn shorten(name: String) -> String {
     if name.len() <= LONGEST && !name.contains('.') {
         return name;

@@ -6,6 +6,8 @@ mod context;
 mod control_plane;
 mod credential;
 mod endpoint;
+mod exports;
+mod finalizer;
 mod kubeconfig;
 mod management_plane;
 mod plane;

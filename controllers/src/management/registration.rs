@@ -1,8 +1,11 @@
 //! `ControlPlaneRegistration`: resolves what its references lead to, and follows their changes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use kplane_crds::conditions::reason;
+use k8s_openapi::api::core::v1::Secret;
+use kplane_crds::conditions::{READY, reason};
+use kplane_crds::names;
 use kplane_crds::reference::SecretReference;
 use kplane_crds::v1alpha1::{
     ControlPlane, ControlPlaneEndpoint, ControlPlaneRegistration, ControlPlaneRegistrationStatus,
@@ -13,10 +16,14 @@ use kube::runtime::{Controller, watcher};
 use kube::{Api, ResourceExt};
 use tokio_util::sync::CancellationToken;
 
-use super::context::{Context, error_policy};
+use super::context::{Context, POLL, error_policy};
+use super::plane::control_plane_url;
 use super::run::{changes, drain};
 use crate::Error;
-use crate::runtime::conditions::Conditions;
+use crate::runtime::conditions::{Conditions, find};
+
+/// How often a Secret that a registration names is looked for, once it was found.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
 /// Runs the controller.
 pub async fn run(context: Arc<Context>, shutdown: CancellationToken) {
@@ -66,14 +73,22 @@ async fn reconcile(
     let status = compute(&registration, &found, jiff::Timestamp::now());
     let api: Api<ControlPlaneRegistration> = Api::all(context.client.clone());
     crate::runtime::status::write(&api, registration.as_ref(), registration.status.as_ref(), &status).await?;
+    announce(&registration, &status, &context).await;
     context.succeeded(registration.as_ref());
-    Ok(Action::await_change())
+    // Control planes and endpoints are watched. A Secret that is named may be anybody's, and those are too many to watch.
+    Ok(match (&registration.spec.kubeconfig_secret_ref, status.ready) {
+        (None, _) => Action::await_change(),
+        (Some(_), true) => Action::requeue(LOOK_AGAIN),
+        (Some(_), false) => Action::requeue(POLL),
+    })
 }
 
 #[derive(Default)]
 struct Found {
     control_plane: Option<ControlPlane>,
     endpoint: Option<ControlPlaneEndpoint>,
+    /// The Secret that the spec names.
+    secret: Option<Secret>,
 }
 
 async fn dereference(registration: &ControlPlaneRegistration, context: &Context) -> Result<Found, Error> {
@@ -86,7 +101,22 @@ async fn dereference(registration: &ControlPlaneRegistration, context: &Context)
         let api: Api<ControlPlaneEndpoint> = Api::all(context.client.clone());
         found.endpoint = api.get_opt(&reference.name).await?;
     }
+    if let Some((namespace, name)) = named_secret(registration) {
+        let api: Api<Secret> = Api::namespaced(context.client.clone(), &namespace);
+        found.secret = api.get_opt(&name).await?;
+    }
     Ok(found)
+}
+
+/// The namespace and the name of the Secret that the spec names: in the namespace of the control plane, if it names none.
+fn named_secret(registration: &ControlPlaneRegistration) -> Option<(String, String)> {
+    let spec = &registration.spec;
+    let control_plane = &spec.control_plane_ref.as_ref()?.name;
+    let reference = spec.kubeconfig_secret_ref.clone()?;
+    Some((
+        reference.namespace.unwrap_or_else(|| names::namespace(control_plane)),
+        reference.name.unwrap_or_else(|| names::kubeconfig_secret(control_plane)),
+    ))
 }
 
 /// The address and the Secret that the references lead to, or the reason and message of why not.
@@ -98,14 +128,20 @@ fn resolve(
     let Some(reference) = &spec.control_plane_ref else {
         return Err((reason::CONTROL_PLANE_REF_MISSING, "spec.controlPlaneRef is not set".into()));
     };
+    let name = &reference.name;
     let Some(control_plane) = &found.control_plane else {
-        let message = format!("there is no ControlPlane {}", reference.name);
-        return Err((reason::CONTROL_PLANE_NOT_FOUND, message));
+        return Err((reason::CONTROL_PLANE_NOT_FOUND, format!("there is no ControlPlane {name}")));
     };
+    if control_plane.metadata.deletion_timestamp.is_some() {
+        return Err((reason::CONTROL_PLANE_PENDING, format!("ControlPlane {name} is being deleted")));
+    }
     let status = control_plane.status.clone().unwrap_or_default();
     let endpoint = match (&spec.endpoint_ref, &found.endpoint) {
         (Some(_), Some(endpoint)) => {
-            endpoint.spec.endpoint.clone().or_else(|| endpoint.status.as_ref()?.endpoint.clone())
+            let address =
+                endpoint.spec.endpoint.clone().or_else(|| endpoint.status.as_ref()?.endpoint.clone());
+            // As for a ControlPlane, the address may be that of the server.
+            address.map(|address| control_plane_url(&address, control_plane.cluster_path()))
         }
         (Some(reference), None) => {
             let message = format!("there is no ControlPlaneEndpoint {}", reference.name);
@@ -116,7 +152,14 @@ fn resolve(
     let Some(endpoint) = endpoint else {
         return Err((reason::ENDPOINT_PENDING, "the address is not known yet".into()));
     };
-    let Some(secret) = spec.kubeconfig_secret_ref.clone().or(status.kubeconfig_secret_ref) else {
+    let secret = match named_secret(registration) {
+        Some((namespace, name)) if found.secret.is_none() => {
+            return Err((reason::KUBECONFIG_PENDING, format!("there is no Secret {namespace}/{name}")));
+        }
+        Some((namespace, name)) => Some(SecretReference::new(namespace, name)),
+        None => status.kubeconfig_secret_ref,
+    };
+    let Some(secret) = secret else {
         return Err((reason::KUBECONFIG_PENDING, "the kubeconfig is not written yet".into()));
     };
     Ok((endpoint, secret))
@@ -130,20 +173,23 @@ fn compute(
     let mut status = registration.status.clone().unwrap_or_default();
     let generation = registration.metadata.generation;
     let mut conditions = Conditions::new(&status.conditions, generation, now);
-    match resolve(registration, found) {
+    let resolved = resolve(registration, found);
+    status.ready = resolved.is_ok();
+    match resolved {
         Ok((endpoint, secret)) => {
-            status.ready = true;
             status.resolved_endpoint = Some(endpoint);
             status.resolved_kubeconfig_secret_ref = Some(secret);
             conditions.ready(reason::RESOLVED, "all references are resolved");
         }
-        Err((reason::CONTROL_PLANE_REF_MISSING, message)) => {
-            status.ready = false;
-            conditions.stalled(reason::CONTROL_PLANE_REF_MISSING, message);
-        }
         Err((why, message)) => {
-            status.ready = false;
-            conditions.reconciling(why, message);
+            // Who serves by this must not go on serving what is not meant any more.
+            status.resolved_endpoint = None;
+            status.resolved_kubeconfig_secret_ref = None;
+            if why == reason::CONTROL_PLANE_REF_MISSING {
+                conditions.stalled(why, message);
+            } else {
+                conditions.reconciling(why, message);
+            }
         }
     }
     status.conditions = conditions.finish();
@@ -151,13 +197,32 @@ fn compute(
     status
 }
 
+/// Emits an Event when readiness or its reason changes.
+async fn announce(
+    registration: &ControlPlaneRegistration,
+    new: &ControlPlaneRegistrationStatus,
+    context: &Context,
+) {
+    let old = registration.status.as_ref().and_then(|status| find(&status.conditions, READY));
+    let Some(new) = find(&new.conditions, READY) else { return };
+    if old.is_some_and(|old| old.status == new.status && old.reason == new.reason) {
+        return;
+    }
+    if new.status == "True" {
+        context.events.normal(registration, &new.reason, &new.message).await;
+    } else {
+        context.events.warning(registration, &new.reason, &new.message).await;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::runtime::conditions::find;
-    use kplane_crds::conditions::READY;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
     use kplane_crds::reference::LocalObjectReference;
-    use kplane_crds::v1alpha1::{ControlPlaneRegistrationSpec, ControlPlaneSpec, ControlPlaneStatus};
+    use kplane_crds::v1alpha1::{
+        ControlPlaneEndpointSpec, ControlPlaneRegistrationSpec, ControlPlaneSpec, ControlPlaneStatus,
+    };
 
     fn registration() -> ControlPlaneRegistration {
         ControlPlaneRegistration::new(
@@ -193,5 +258,40 @@ mod tests {
         assert_eq!(reason_of(&status), "Resolved");
         assert!(status.ready);
         assert_eq!(status.resolved_endpoint.as_deref(), Some("https://in"));
+
+        // What it led to is meant no more once its control plane goes, or it names another.
+        let resolved = ControlPlaneRegistration { status: Some(status), ..registration() };
+        for lost in ["deleted", "gone"] {
+            if let Some(owl) = found.control_plane.as_mut().filter(|_| lost == "deleted") {
+                owl.metadata.deletion_timestamp = Some(Time(now));
+            } else {
+                found.control_plane = None;
+            }
+            let status = compute(&resolved, &found, now);
+            assert!(!status.ready && status.resolved_endpoint.is_none(), "{lost}: {status:?}");
+            assert!(status.resolved_kubeconfig_secret_ref.is_none(), "{lost}");
+        }
+    }
+
+    #[test]
+    fn references_of_its_own_are_followed() {
+        let now = jiff::Timestamp::UNIX_EPOCH;
+        let mut registration = registration();
+        registration.spec.endpoint_ref = Some(LocalObjectReference::new("gate"));
+        registration.spec.kubeconfig_secret_ref =
+            Some(SecretReference { name: Some("mine".into()), namespace: None });
+        let owl = ControlPlane::new("owl", ControlPlaneSpec::default());
+        let mut found = Found { control_plane: Some(owl), ..Found::default() };
+        assert_eq!(reason_of(&compute(&registration, &found, now)), "EndpointNotFound");
+        let spec = ControlPlaneEndpointSpec { endpoint: Some("https://gate".into()), ..Default::default() };
+        found.endpoint = Some(ControlPlaneEndpoint::new("gate", spec));
+        assert_eq!(reason_of(&compute(&registration, &found, now)), "KubeconfigPending");
+        found.secret = Some(Secret::default());
+        let status = compute(&registration, &found, now);
+        assert_eq!(status.resolved_endpoint.as_deref(), Some("https://gate/clusters/owl/control-plane"));
+        let secret = SecretReference::new("kplane-cp-owl", "mine");
+        assert_eq!(status.resolved_kubeconfig_secret_ref, Some(secret));
+        registration.spec.control_plane_ref = None;
+        assert_eq!(reason_of(&compute(&registration, &found, now)), "ControlPlaneRefMissing");
     }
 }

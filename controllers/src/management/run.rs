@@ -8,6 +8,7 @@ use futures::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::PostParams;
+use kube::runtime::reflector::ObjectRef;
 use kube::runtime::{WatchStreamExt, predicates, reflector, utils::PredicateConfig, watcher};
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
@@ -143,6 +144,16 @@ where
         .applied_objects()
         .predicate_filter(relevant::<K>, PredicateConfig::default());
     (stream, reader)
+}
+
+/// The object of this kind that controls another, by its name: all kinds of ours are in no namespace.
+pub fn owner_of<K>(metadata: &ObjectMeta) -> Option<ObjectRef<K>>
+where
+    K: Resource<DynamicType = ()>,
+{
+    let owner = metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true))?;
+    let ours = owner.kind == K::kind(&()) && owner.api_version == K::api_version(&());
+    ours.then(|| ObjectRef::new(&owner.name))
 }
 
 /// What makes an object worth another look: anything but its status.

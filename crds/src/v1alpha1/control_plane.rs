@@ -5,6 +5,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Exports;
 use crate::reference::{LocalObjectReference, SecretReference, TypedLocalObjectReference};
 
 /// What is wanted of a control plane.
@@ -62,6 +63,10 @@ pub struct ControlPlaneSpec {
     /// The settings of mode Dedicated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dedicated: Option<DedicatedSpec>,
+
+    /// The other forms in which the kubeconfig is written, for Argo CD and Cluster API.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exports: Option<Box<Exports>>,
 }
 
 /// The settings of a virtual control plane.
@@ -131,6 +136,11 @@ pub struct ControlPlaneStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kubeconfig_secret_ref: Option<SecretReference>,
 
+    /// The Secrets that hold the kubeconfig in other forms.
+    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exported_secret_refs: Vec<SecretReference>,
+
     /// The uid of the VirtualCluster that holds the data; the one to name when a retained one is to be adopted.
     #[serde(default, skip_serializing_if = "Option::is_none", rename = "virtualClusterUID")]
     pub virtual_cluster_uid: Option<String>,
@@ -151,7 +161,8 @@ pub struct ControlPlaneStatus {
     #[serde(default = "crate::conditions::unobserved")]
     pub observed_generation: i64,
 
-    /// The latest observations: Ready, Accepted, AddonsReady, EndpointReady, CredentialsReady, Reconciling and Stalled.
+    /// The latest observations: Ready, Accepted, AddonsReady, EndpointReady, CredentialsReady, ExportsReady,
+    /// Reconciling and Stalled.
     #[schemars(schema_with = "crate::conditions::schema")]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
@@ -163,6 +174,7 @@ impl Default for ControlPlaneStatus {
             endpoint: None,
             external_endpoint: None,
             kubeconfig_secret_ref: None,
+            exported_secret_refs: Vec::new(),
             virtual_cluster_uid: None,
             credentials_expiration_time: None,
             credential_epoch: None,

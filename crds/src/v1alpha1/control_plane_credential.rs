@@ -5,6 +5,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Exports;
 use crate::reference::{LocalObjectReference, SecretReference};
 
 /// The role that is given, where and for how long.
@@ -50,6 +51,10 @@ pub struct ControlPlaneCredentialSpec {
     #[x_kube(validation = Rule::new("self == oldSelf").message("secretRef is immutable"))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<SecretReference>,
+
+    /// The other forms in which the kubeconfig is written, for Argo CD and Cluster API.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exports: Option<Box<Exports>>,
 }
 
 /// The role when none is named.
@@ -70,6 +75,11 @@ pub struct ControlPlaneCredentialStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<SecretReference>,
 
+    /// The Secrets that hold the kubeconfig in other forms.
+    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exported_secret_refs: Vec<SecretReference>,
+
     /// The name of the user in the control plane.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
@@ -86,7 +96,7 @@ pub struct ControlPlaneCredentialStatus {
     #[serde(default = "crate::conditions::unobserved")]
     pub observed_generation: i64,
 
-    /// The latest observations: Ready, Reconciling and Stalled.
+    /// The latest observations: Ready, ExportsReady, Reconciling and Stalled.
     #[schemars(schema_with = "crate::conditions::schema")]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
@@ -96,6 +106,7 @@ impl Default for ControlPlaneCredentialStatus {
     fn default() -> Self {
         Self {
             secret_ref: None,
+            exported_secret_refs: Vec::new(),
             user: None,
             expiration_time: None,
             rotation: None,

@@ -5,6 +5,7 @@ mod control_plane_class;
 mod control_plane_credential;
 mod control_plane_endpoint;
 mod control_plane_registration;
+mod exports;
 mod jwt;
 mod management_plane;
 
@@ -13,6 +14,7 @@ pub use control_plane_class::*;
 pub use control_plane_credential::*;
 pub use control_plane_endpoint::*;
 pub use control_plane_registration::*;
+pub use exports::*;
 pub use jwt::*;
 pub use management_plane::*;
 
@@ -31,6 +33,10 @@ pub const ROTATE_ANNOTATION: &str = "controlplane.kplane.dev/rotate";
 /// The annotation of a `ControlPlane` that revokes all that was ever issued for it, service account tokens included,
 /// whenever it changes. By habit a time.
 pub const REVOKE_ALL_ANNOTATION: &str = "controlplane.kplane.dev/revoke-all";
+
+/// The annotation that lets an object go, once it is being deleted, although what its end waits for cannot be had. What
+/// that would have done, such as detaching the data or revoking a role, is left undone.
+pub const FORCE_DELETE_ANNOTATION: &str = "controlplane.kplane.dev/force-delete";
 
 /// The label, on what the controllers make for a `ControlPlane`, with its name.
 pub const NAME_LABEL: &str = "controlplane.kplane.dev/name";

@@ -31,6 +31,12 @@ impl Addons {
     }
 }
 
+/// The manifests of the add-ons that need no ConfigMap; one of the same name goes before them. `starter` is the one that
+/// classes of the first kplane name, with what it had.
+fn built_in(name: &str) -> Option<&'static str> {
+    (name == "starter").then_some("apiVersion: v1\nkind: Namespace\nmetadata: {name: kplane-system}\n")
+}
+
 fn kept(names: &[String], known: &[ClassAddon]) -> Vec<ClassAddon> {
     names.iter().filter_map(|name| known.iter().find(|addon| addon.name == *name)).cloned().collect()
 }
@@ -49,11 +55,18 @@ pub async fn resolve(names: &[String], known: &[ClassAddon], context: &Context) 
             continue;
         }
         let found = match config_maps.get_opt(name).await? {
-            Some(config_map) => upload(name, config_map, &access).await?,
-            None => Err((
-                reason::ADDON_NOT_FOUND,
-                format!("there is no ConfigMap {name} in the namespace {}", access.namespace),
-            )),
+            // By key, so that the same ConfigMap is always the same layer.
+            Some(config_map) => {
+                let manifests = config_map.data.unwrap_or_default().into_values().collect();
+                upload(name, manifests, &access).await?
+            }
+            None => match built_in(name) {
+                Some(manifest) => upload(name, vec![manifest.to_owned()], &access).await?,
+                None => Err((
+                    reason::ADDON_NOT_FOUND,
+                    format!("there is no ConfigMap {name} in the namespace {}", access.namespace),
+                )),
+            },
         };
         match found {
             Ok(addon) => addons.layers.push(addon),
@@ -73,11 +86,9 @@ pub async fn resolve(names: &[String], known: &[ClassAddon], context: &Context) 
 /// Uploads one add-on, or says what is wrong with it.
 async fn upload(
     name: &str,
-    config_map: ConfigMap,
+    manifests: Vec<String>,
     access: &Access,
 ) -> Result<Result<ClassAddon, (&'static str, String)>, Error> {
-    // By key, so that the same ConfigMap is always the same layer.
-    let manifests: Vec<String> = config_map.data.unwrap_or_default().into_values().collect();
     let layer = Layer::new(name, manifests);
     let path = format!("/apis/{}/{}/layers", tenancy::GROUP, tenancy::VERSION);
     let answer = Raw::new(access.client.clone()).post(&path, &serde_json::to_value(&layer)?).await;

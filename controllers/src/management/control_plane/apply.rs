@@ -5,7 +5,7 @@ use kplane_crds::conditions::{CREDENTIALS_READY, reason};
 use kplane_crds::names;
 use kplane_crds::reference::SecretReference;
 use kplane_crds::tenancy::VirtualCluster;
-use kplane_crds::v1alpha1::{ControlPlane, ControlPlaneEndpoint};
+use kplane_crds::v1alpha1::{ControlPlane, ControlPlaneEndpoint, ControlPlaneStatus};
 use kube::api::PostParams;
 use kube::{Api, ResourceExt};
 
@@ -15,6 +15,7 @@ use super::validate::{Claim, Refusal};
 use crate::Error;
 use crate::management::access::{self, SecretPlan, is_controlled_by};
 use crate::management::context::Context;
+use crate::management::exports::{self, Exported};
 use crate::management::kubeconfig::{Validity, is_current};
 use crate::runtime::raw;
 
@@ -50,7 +51,10 @@ pub async fn apply(
             progress.secret =
                 Some(SecretReference::new(secret.namespace().unwrap_or_default(), secret.name_any()));
             progress.validity = Some(validity);
-            progress
+            match export(control_plane, &secret, context).await {
+                Ok(exported) => progress.and_exported(exported),
+                Err(error) => progress.and_failed(error),
+            }
         }
         Ok(Err(refusal)) => {
             progress.refusal = Some(refusal);
@@ -92,6 +96,36 @@ async fn claim(
         })),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Writes the credentials in the other forms that the spec asks for.
+async fn export(control_plane: &ControlPlane, secret: &Secret, context: &Context) -> Result<Exported, Error> {
+    let status = control_plane.status.clone().unwrap_or_default();
+    let recorded = &status.exported_secret_refs;
+    let asked = control_plane.spec.exports.as_deref();
+    if asked.is_none() && recorded.is_empty() {
+        return Ok(Exported::default());
+    }
+    let name = control_plane.name_any();
+    let source = exports::Source {
+        name: &name,
+        control_plane: &name,
+        argo_cd_secret: names::argo_cd_secret(&name),
+        owner: owner(control_plane),
+        secret,
+    };
+    let wanted = match exports::build(asked, &source) {
+        Ok(wanted) => wanted,
+        Err(trouble) => {
+            return Ok(Exported::troubled(recorded.clone(), trouble));
+        }
+    };
+    if let Some(all) = exports::to_record(&wanted, recorded) {
+        let new = ControlPlaneStatus { exported_secret_refs: all, ..status.clone() };
+        let api: Api<ControlPlane> = Api::all(context.client.clone());
+        crate::runtime::status::write(&api, control_plane, control_plane.status.as_ref(), &new).await?;
+    }
+    Ok(exports::apply(&context.client, &source.owner.uid, &wanted, recorded).await)
 }
 
 async fn apply_namespace(prepared: &Prepared, context: &Context) -> Result<(), Error> {

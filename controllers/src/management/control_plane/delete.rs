@@ -17,6 +17,8 @@ use super::validate::{deletion_policy, is_ours};
 use crate::Error;
 use crate::management::access::is_controlled_by;
 use crate::management::context::{Context, POLL};
+use crate::management::exports;
+use crate::management::finalizer::{Settled, Verdict, verdict};
 use crate::runtime::conditions::Conditions;
 use crate::runtime::raw;
 
@@ -52,12 +54,33 @@ pub async fn run(control_plane: &ControlPlane, context: &Context) -> Result<Acti
     if !control_plane.finalizers().iter().any(|f| f == FINALIZER) {
         return Ok(Action::await_change());
     }
+    match verdict(&control_plane.metadata, settle(control_plane, context).await) {
+        Verdict::Release => {}
+        Verdict::Force(why) => {
+            let note = format!("the record of the path was left as it is: {why}");
+            context.events.warning(control_plane, "Forced", note).await;
+        }
+        Verdict::Hold { reason, message, again } => {
+            tell(control_plane, context, reason, &message).await?;
+            return again.map(Action::requeue);
+        }
+    }
+    remove_objects(control_plane, context).await?;
+    let rest: Vec<String> = control_plane.finalizers().iter().filter(|f| *f != FINALIZER).cloned().collect();
+    set_finalizers(control_plane, context, &rest).await?;
+    Ok(Action::await_change())
+}
+
+/// Sees to the record: detached or destroyed, as the policy says.
+async fn settle(control_plane: &ControlPlane, context: &Context) -> Result<Settled, Error> {
     let AtServer { access, record } = match server(control_plane, context).await? {
         Ok(server) => server,
         Err(why) => {
-            let message = format!("cannot detach or destroy the data yet: {why}");
-            tell(control_plane, context, reason::MANAGEMENT_PLANE_PENDING, &message).await?;
-            return Ok(Action::requeue(POLL));
+            return Ok(Settled::Waiting {
+                reason: reason::MANAGEMENT_PLANE_PENDING,
+                message: format!("cannot detach or destroy the data yet: {why}"),
+                again: POLL,
+            });
         }
     };
     let class = match class(control_plane, context).await? {
@@ -65,15 +88,17 @@ pub async fn run(control_plane: &ControlPlane, context: &Context) -> Result<Acti
         // Without its class the policy is the one that loses nothing.
         Reference::Unset | Reference::Missing(_) => None,
     };
+    let removing = || Settled::Waiting {
+        reason: reason::DELETING,
+        message: "the data is being removed".into(),
+        again: LOOK_AGAIN,
+    };
     let policy = deletion_policy(control_plane, class.as_deref());
     let records: Api<VirtualCluster> = Api::all(access.client.clone());
     let path = control_plane.cluster_path();
     match (next(control_plane, record.as_ref(), policy), record) {
         (Next::Finish, _) | (_, None) => {}
-        (Next::Wait, _) => {
-            tell(control_plane, context, reason::DELETING, "the data is being removed").await?;
-            return Ok(Action::requeue(LOOK_AGAIN));
-        }
+        (Next::Wait, _) => return Ok(removing()),
         (Next::Destroy, Some(mut record)) => {
             // The record may still say what an earlier spec said.
             if record.spec.deletion_policy != Some(DeletionPolicy::Destroy) {
@@ -83,8 +108,7 @@ pub async fn run(control_plane: &ControlPlane, context: &Context) -> Result<Acti
             let exactly = Preconditions { uid: record.uid(), resource_version: None };
             let deleted = records.delete(path, &DeleteParams::default().preconditions(exactly)).await;
             if raw::optional(deleted)?.is_some_and(|answer| answer.is_left()) {
-                tell(control_plane, context, reason::DELETING, "the data is being removed").await?;
-                return Ok(Action::requeue(LOOK_AGAIN));
+                return Ok(removing());
             }
             context.events.normal(control_plane, "Destroyed", "the data is removed").await;
         }
@@ -96,13 +120,10 @@ pub async fn run(control_plane: &ControlPlane, context: &Context) -> Result<Acti
             context.events.normal(control_plane, "Detached", note).await;
         }
     }
-    remove_objects(control_plane, context).await?;
-    let rest: Vec<String> = control_plane.finalizers().iter().filter(|f| *f != FINALIZER).cloned().collect();
-    set_finalizers(control_plane, context, &rest).await?;
-    Ok(Action::await_change())
+    Ok(Settled::Done)
 }
 
-/// Deletes the Secret and the namespace, if they are ours.
+/// Deletes the Secrets and the namespace, if they are ours.
 async fn remove_objects(control_plane: &ControlPlane, context: &Context) -> Result<(), Error> {
     let name = control_plane.name_any();
     let uid = control_plane.uid().unwrap_or_default();
@@ -114,6 +135,8 @@ async fn remove_objects(control_plane: &ControlPlane, context: &Context) -> Resu
     {
         raw::optional(secrets.delete(&secret_name, &DeleteParams::default()).await)?;
     }
+    let status = control_plane.status.clone().unwrap_or_default();
+    exports::remove_all(&context.client, &uid, &status.exported_secret_refs).await?;
     let namespaces: Api<Namespace> = Api::all(context.client.clone());
     if let Some(found) = namespaces.get_opt(&namespace).await?
         && found.metadata.deletion_timestamp.is_none()

@@ -27,7 +27,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::context::{Context, POLL, error_policy};
-use super::run::{changes, drain};
+use super::run::{changes, drain, owner_of};
 use crate::Error;
 use crate::runtime::raw;
 
@@ -63,7 +63,12 @@ pub async fn run(context: Arc<Context>, shutdown: CancellationToken) {
             move |_: ManagementPlane| select(&by_plane, |_| true),
         )
         // A Secret that somebody deletes or changes is written again.
-        .owns(Api::<Secret>::all(client), watcher::Config::default().labels(NAME_LABEL))
+        // By name, not by owner: an owner in no namespace would not be the one that is worked on already.
+        .watches(
+            Api::<Secret>::all(client),
+            watcher::Config::default().labels(NAME_LABEL),
+            |secret: Secret| owner_of(&secret.metadata),
+        )
         .graceful_shutdown_on(shutdown.cancelled_owned())
         .run(reconcile, error_policy, context);
     drain("ControlPlane", controller).await;

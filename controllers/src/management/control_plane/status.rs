@@ -1,7 +1,9 @@
 //! The status of a ControlPlane (no client required, but for Events).
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kplane_crds::conditions::{ACCEPTED, ADDONS_READY, CREDENTIALS_READY, ENDPOINT_READY, READY, reason};
+use kplane_crds::conditions::{
+    ACCEPTED, ADDONS_READY, CREDENTIALS_READY, ENDPOINT_READY, EXPORTS_READY, READY, reason,
+};
 use kplane_crds::reference::SecretReference;
 use kplane_crds::v1alpha1::{ControlPlane, ControlPlaneStatus};
 
@@ -9,6 +11,7 @@ use super::validate::{AddonsState, Refusal};
 use crate::Error;
 use crate::management::access::rotation;
 use crate::management::context::Context;
+use crate::management::exports::Exported;
 use crate::management::kubeconfig::Validity;
 use crate::runtime::conditions::{Conditions, find};
 
@@ -27,6 +30,8 @@ pub struct Progress {
     pub secret: Option<SecretReference>,
     /// How long the Secret is good.
     pub validity: Option<Validity>,
+    /// How far the other forms of the credentials came, once the Secret is written.
+    pub exported: Option<Exported>,
     /// Why the pass went no further.
     pub refusal: Option<Refusal>,
     /// What failed.
@@ -47,6 +52,17 @@ impl Progress {
     /// A pass that failed after it came this far.
     pub fn and_failed(self, error: Error) -> Self {
         Self { error: Some(error), ..self }
+    }
+
+    /// A pass that came to the other forms of the credentials.
+    pub fn and_exported(mut self, mut exported: Exported) -> Self {
+        self.error = exported.error.take();
+        if let (None, Some((reason, message))) = (&self.error, &exported.trouble) {
+            let (condition, message) = (EXPORTS_READY, message.clone());
+            self.refusal = Some(Refusal { condition, reason, message, stalled: true });
+        }
+        self.exported = Some(exported);
+        self
     }
 }
 
@@ -86,6 +102,10 @@ pub fn compute(
         status.credentials_expiration_time = Some(Time(validity.expires));
         status.rotation = rotation(&control_plane.metadata);
         conditions.set(CREDENTIALS_READY, true, reason::RECONCILED, "the kubeconfigs are in the Secret");
+    }
+    if let Some(exported) = &progress.exported {
+        status.exported_secret_refs.clone_from(&exported.recorded);
+        exported.tell(&mut conditions);
     }
     let pending = match &progress.addons {
         Some(AddonsState::Pending(why)) => Some(why.clone()),

@@ -207,3 +207,67 @@ async fn what_a_class_lets_be_reached_is_written_into_the_record_and_ends_with_i
     barn.reconcile().await;
     assert_eq!(barn.api.get(RECORD).unwrap()["spec"].get("egress"), None);
 }
+
+#[tokio::test]
+async fn other_forms_of_the_kubeconfig_come_and_go_with_the_field_and_the_object() {
+    const ARGO_CD: &str = "/api/v1/namespaces/argocd/secrets/kplane-owl";
+    const CLUSTER_API: &str = "/api/v1/namespaces/clusters/secrets/owl-kubeconfig";
+    let both = json!({ "argoCD": {}, "clusterAPI": { "namespace": "clusters" } });
+    let barn = Barn::new(json!({ "exports": both }));
+    barn.reconcile().await;
+    assert_eq!(
+        (barn.condition("Ready"), barn.condition("ExportsReady")),
+        ("True Reconciled".into(), "True Reconciled".into())
+    );
+    assert!(barn.api.get(ARGO_CD).is_some() && barn.api.get(CLUSTER_API).is_some());
+    assert_eq!(barn.api.get(ARGO_CD).unwrap()["metadata"]["ownerReferences"][0]["uid"], "owl-uid");
+    barn.api.writes();
+    barn.reconcile().await;
+    assert!(barn.api.writes().is_empty(), "all is as it should be");
+
+    let mut object = barn.control_plane();
+    object["spec"]["exports"] = json!({ "argoCD": {} });
+    barn.api.put(CONTROL_PLANE, object.clone());
+    barn.reconcile().await;
+    assert!(barn.api.get(CLUSTER_API).is_none(), "it goes with the field");
+    assert_eq!(barn.control_plane()["status"]["exportedSecretRefs"].as_array().map(Vec::len), Some(1));
+
+    // In the way of what is asked for next is somebody else's.
+    barn.api.put(
+        "/api/v1/namespaces/clusters/secrets/theirs-kubeconfig",
+        json!({ "metadata": { "name": "theirs-kubeconfig" } }),
+    );
+    object = barn.control_plane();
+    object["spec"]["exports"]["clusterAPI"] = json!({ "namespace": "clusters", "clusterName": "theirs" });
+    barn.api.put(CONTROL_PLANE, object.clone());
+    barn.reconcile().await;
+    assert_eq!(
+        (barn.condition("Ready"), barn.condition("ExportsReady")),
+        ("False NotOurs".into(), "False NotOurs".into())
+    );
+    assert_eq!(barn.condition("CredentialsReady"), "True Reconciled");
+
+    barn.delete();
+    barn.reconcile().await;
+    assert!(barn.api.get(CONTROL_PLANE).is_none() && barn.api.get(ARGO_CD).is_none());
+    assert!(barn.api.get("/api/v1/namespaces/clusters/secrets/theirs-kubeconfig").is_some());
+}
+
+#[tokio::test]
+async fn an_end_that_cannot_come_says_why_and_can_be_forced() {
+    const PLANE: &str = "/apis/controlplane.kplane.dev/v1alpha1/managementplanes/default";
+    let barn = Barn::new(json!({ "deletionPolicy": "Destroy" }));
+    barn.reconcile().await;
+    barn.api.remove(PLANE);
+    barn.delete();
+    barn.reconcile().await;
+    assert_eq!(barn.condition("Ready"), "False ManagementPlanePending");
+    let told = barn.control_plane()["status"]["conditions"].to_string();
+    assert!(told.contains("controlplane.kplane.dev/force-delete=true"), "{told}");
+    let mut object = barn.control_plane();
+    object["metadata"]["annotations"] = json!({ "controlplane.kplane.dev/force-delete": "true" });
+    barn.api.put(CONTROL_PLANE, object);
+    barn.reconcile().await;
+    assert!(barn.api.get(CONTROL_PLANE).is_none() && barn.api.get(SECRET).is_none());
+    assert!(barn.api.get(RECORD).is_some(), "what could not be done is left undone");
+}

@@ -70,6 +70,18 @@ pub fn grant(credential: &ControlPlaneCredential, cluster_path: &str) -> Grant {
     }
 }
 
+/// The owner reference that points at a credential.
+pub fn owner(credential: &ControlPlaneCredential) -> OwnerReference {
+    OwnerReference {
+        api_version: format!("{GROUP}/{VERSION}"),
+        kind: "ControlPlaneCredential".into(),
+        name: credential.name_any(),
+        uid: credential.uid().unwrap_or_default(),
+        controller: Some(true),
+        block_owner_deletion: Some(true),
+    }
+}
+
 /// The namespace and name of the Secret of a credential.
 pub fn secret_reference(credential: &ControlPlaneCredential) -> (String, String) {
     let reference = credential.spec.secret_ref.clone().unwrap_or_default();
@@ -115,14 +127,7 @@ pub fn plan(
             namespace,
             name: secret,
             control_plane: name.clone(),
-            owner: OwnerReference {
-                api_version: format!("{GROUP}/{VERSION}"),
-                kind: "ControlPlaneCredential".into(),
-                name: credential.name_any(),
-                uid: credential.uid().unwrap_or_default(),
-                controller: Some(true),
-                block_owner_deletion: Some(true),
-            },
+            owner: owner(credential),
             grant: grant(credential, control_plane.cluster_path()),
             addresses: Addresses { internal, external, ..Addresses::default() },
             inputs: String::new(),
@@ -147,6 +152,7 @@ mod tests {
                 role: "edit".into(),
                 duration: "1h".into(),
                 secret_ref: None,
+                exports: None,
             },
         );
         credential.metadata.uid = Some("7".into());

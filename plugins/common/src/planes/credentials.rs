@@ -230,6 +230,7 @@ async fn with_role(
         role: role.to_owned(),
         duration: options.duration.clone().unwrap_or_else(|| "24h".into()),
         secret_ref: None,
+        exports: None,
     };
     let object = ControlPlaneCredential::new(&name, spec);
     let start = match credentials.create(&PostParams::default(), &object).await {
