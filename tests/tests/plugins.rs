@@ -42,7 +42,8 @@ fn three_commands_to_a_control_plane() {
     assert!(table.contains("demo") && table.contains("other") && table.contains("Ready"), "{table}");
     assert!(user.kplane(&["get", "clusters"]).contains("kplane-other"));
     assert!(user.kplane(&["status"]).contains(&user.port().to_string()));
-    user.kplane(&["doctor"]);
+    let doctor = user.kplane(&["doctor"]);
+    assert!(doctor.contains("[ok] disk: "), "{doctor}");
 }
 
 #[test]

@@ -21,7 +21,7 @@ write() {{
   kubectl --kubeconfig "{admin}" config view --raw --flatten -o json | sed 's/"kplane-admin"/"{context}"/g' >"$KUBECONFIG"
 }}
 case "$1 $2" in
-  "version ") echo "{name} v0.0.0" ;;
+  "version ") echo "{name} v9.9.9" ;;
   "get clusters" | "cluster list") [ -e "$made" ] && echo kplane-management || true ;;
   "create cluster") cat >"$HOME/kind-config"; touch "$made"; write ;;
   "cluster create") touch "$made" ;;
@@ -188,4 +188,69 @@ fn a_tool_that_is_missing_or_fails_is_told() {
     assert!(told.contains("no space left on device"), "{told}");
     let doctor = user.run("kubectl-kplane", &["doctor", "--quiet"]);
     assert!(!doctor.success, "{}", doctor.stdout);
+}
+
+#[test]
+fn doctor_names_what_is_wrong_and_what_to_do() {
+    let mut user = User::new();
+    let bin = user.home().join("bin");
+    std::fs::create_dir_all(&bin).expect("a folder for programs");
+    user.set("PATH", format!("{}:{}", bin.display(), std::env::var("PATH").unwrap_or_default()));
+    user.set("KPLANE_PROVIDER", "kind");
+    let kind = |version: &str| {
+        let script =
+            format!("#!/bin/sh\ncase $1 in version) echo 'kind {version} go1.24.6 linux/amd64' ;; esac\n");
+        std::fs::write(bin.join("kind"), script).expect("a program");
+        std::fs::set_permissions(bin.join("kind"), std::fs::Permissions::from_mode(0o755))
+            .expect("it can be run");
+    };
+    kind("v0.10.0");
+    let socket = user.home().join("engine");
+    user.set("DOCKER_HOST", format!("unix://{}", socket.display()));
+    let told = user.run("kubectl-kplane", &["doctor"]);
+    assert!(!told.success);
+    for part in [
+        "[failed] kind: kind is too old",
+        "install 0.20 or later",
+        "[failed] container engine",
+        "start Docker",
+    ] {
+        assert!(told.stdout.contains(part), "{part}: {}", told.stdout);
+    }
+
+    // With both mended, what is left is that there is no cluster yet.
+    kind("v0.30.0");
+    let engine = std::os::unix::net::UnixListener::bind(&socket).expect("a socket");
+    let told = thread::scope(|scope| {
+        scope.spawn(|| {
+            use std::io::{Read, Write};
+            let (mut client, _) = engine.accept().expect("a client");
+            let _ = client.read(&mut [0; 128]).expect("a request");
+            client.write_all(b"HTTP/1.0 200 OK\r\n\r\nOK").expect("an answer");
+        });
+        user.run("kubectl-kplane", &["doctor"])
+    });
+    for part in
+        ["[ok] kind: kind v0.30.0", "[ok] container engine: answers", "is not made yet", "[ok] port: "]
+    {
+        assert!(told.stdout.contains(part), "{part}: {}", told.stdout);
+    }
+
+    // Who may not install into a cluster is told what is missing.
+    let server = cluster();
+    std::fs::create_dir_all(user.kubeconfig().parent().expect("a folder")).expect("its folder");
+    std::fs::copy(server.admin_kubeconfig(), user.kubeconfig()).expect("a kubeconfig");
+    let kubectl = Kubectl::new(&user.kubeconfig());
+    let name = kubectl.ok(&["config", "view", "-o", "jsonpath={.users[0].name}"]);
+    kubectl.ok(&["config", "set", &format!("users.{name}.as"), "somebody"]);
+    user.set("KPLANE_PROVIDER", "existing");
+    let told = user.run("kubectl-kplane", &["doctor"]);
+    assert!(!told.success);
+    for part in [
+        "[failed] permissions",
+        "create customresourcedefinitions.apiextensions.k8s.io",
+        "cluster administrator",
+    ] {
+        assert!(told.stdout.contains(part), "{part}: {}", told.stdout);
+    }
 }

@@ -24,6 +24,10 @@ pub async fn doctor(global: &GlobalArgs) -> Result<()> {
             report.add("version of kplaned", local::binary_version(&binary).map(|version| version.version));
         }
         report.add("process", process());
+        if let Some(port) = local::free_port(&app).transpose() {
+            report.add("port", port);
+        }
+        report.add("disk", local::disk(&app));
     } else {
         for check in cluster::checks(app.settings.provider, &app).await {
             report.add(&check.what, check.found);

@@ -1,6 +1,7 @@
 //! What makes the management plane.
 
 pub mod cluster;
+mod disk;
 pub mod local;
 mod plane;
 

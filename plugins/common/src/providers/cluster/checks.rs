@@ -1,6 +1,7 @@
 //! What `doctor` looks at for the providers of clusters.
 
 use std::io::{Read, Write};
+use std::path::Path;
 
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
@@ -13,11 +14,15 @@ use super::tool::Tool;
 use crate::app::App;
 use crate::error::{Error, Result};
 use crate::providers::ProviderName;
+use crate::providers::disk;
 use crate::providers::local::port;
 
 /// The oldest minor version of Kubernetes 1 whose API has all that is applied: CEL rules of custom resources are stable
 /// since 1.29.
 const OLDEST_MINOR: u32 = 29;
+
+/// How much room a cluster in containers needs at the least: its node's image, its data, and ours.
+const NEEDED_MIB: u64 = 4096;
 
 /// One thing that was looked at.
 pub struct Check {
@@ -35,8 +40,13 @@ pub async fn checks(provider: ProviderName, app: &App) -> Vec<Check> {
     if let Some(tool) =
         Tool::of(provider, &app.settings.cluster_name, &app.settings.kubeconfig.default_file())
     {
-        add(tool.name(), tool.version());
+        add(tool.name(), tool.fit_version());
         add("container engine", engine());
+        // Where Docker keeps images and the clusters' data, if it is on this machine.
+        let images = Path::new("/var/lib/docker");
+        if images.exists() {
+            add("disk", disk::room(images, NEEDED_MIB));
+        }
         add(
             "image archive",
             match image::archive(None) {

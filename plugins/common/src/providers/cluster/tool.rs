@@ -41,6 +41,18 @@ impl Tool {
         Ok(said.lines().next().unwrap_or_default().trim().to_owned())
     }
 
+    /// Its version, if it is not too old for what it is asked.
+    pub fn fit_version(&self) -> Result<String> {
+        let said = self.version()?;
+        // `image import` of archives, and nodes of a Kubernetes that is not too old.
+        let oldest = if self.name == "kind" { (0, 20) } else { (5, 0) };
+        match parse_version(&said) {
+            Some(version) if version < oldest => Err(Error::new(format!("{} is too old: {said}", self.name))
+                .hint(format!("install {}.{} or later, from {}", oldest.0, oldest.1, self.home()))),
+            _ => Ok(said),
+        }
+    }
+
     /// Whether the cluster is there.
     pub fn exists(&self) -> Result<bool> {
         if self.name == "kind" {
@@ -167,10 +179,30 @@ impl Tool {
     }
 }
 
+/// The major and minor number in what a program says of its version: `kind v0.30.0 go1.24.6 linux/amd64`.
+fn parse_version(said: &str) -> Option<(u32, u32)> {
+    said.split_whitespace().find_map(|word| {
+        let mut numbers = word.strip_prefix('v')?.split('.').map(str::parse);
+        Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+    })
+}
+
 /// One node, whose port of the API server is a port of this machine alone.
 fn kind_config(port: u16) -> String {
     format!(
         "kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\nnodes:\n- role: control-plane\n  extraPortMappings:\n  - \
          containerPort: {NODE_PORT}\n    hostPort: {port}\n    listenAddress: 127.0.0.1\n    protocol: TCP\n"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse_version;
+
+    #[test]
+    fn versions_are_read_as_the_programs_tell_them() {
+        assert_eq!(parse_version("kind v0.30.0 go1.24.6 linux/amd64"), Some((0, 30)));
+        assert_eq!(parse_version("k3d version v5.8.3"), Some((5, 8)));
+        assert_eq!(parse_version("kind of its own"), None);
+    }
 }

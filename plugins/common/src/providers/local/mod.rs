@@ -47,6 +47,37 @@ pub fn status() -> Result<Status> {
     Ok(Status { pid: state.running()?, info: state.info()?, state })
 }
 
+/// How much room the store of a management plane on this machine needs at the least.
+const NEEDED_MIB: u64 = 256;
+
+/// Whether the disk has room for the data.
+pub fn disk(app: &App) -> Result<String> {
+    let status = status()?;
+    let data_dir = match (&status.info, &app.settings.data_dir) {
+        (Some(info), _) => info.data_dir.clone(),
+        (None, Some(asked)) => absolute(asked)?,
+        (None, None) => status.state.default_data_dir(),
+    };
+    super::disk::room(&data_dir, NEEDED_MIB)
+}
+
+/// Which port `up` would take; `None` while the process has it.
+pub fn free_port(app: &App) -> Result<Option<String>> {
+    let status = status()?;
+    if status.pid.is_some() {
+        return Ok(None);
+    }
+    let recorded = status.info.map(|info| info.port);
+    port::choose(app.settings.port, recorded, port::is_free).map(|choice| {
+        Some(match choice {
+            port::Choice::As(port) => format!("{port} is free"),
+            port::Choice::Moved { from, to } => {
+                format!("{from}, that of the last time, is taken; `up` would take {to}")
+            }
+        })
+    })
+}
+
 /// The administrator of the running process; `None` when none runs.
 pub fn administrator() -> Result<Option<Entry>> {
     let status = status()?;
