@@ -13,6 +13,9 @@ use crate::reference::LocalObjectReference;
 /// The one name of a `ManagementPlane`.
 pub const MANAGEMENT_PLANE_NAME: &str = "default";
 
+/// The namespace of a ManagementPlane that names none.
+pub const MANAGEMENT_PLANE_NAMESPACE: &str = "kplane-system";
+
 /// What is wanted of the management plane.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[kube(
@@ -75,7 +78,7 @@ pub struct ManagementPlaneSpec {
 }
 
 fn default_namespace() -> String {
-    "kplane-system".into()
+    MANAGEMENT_PLANE_NAMESPACE.into()
 }
 
 /// Where the shared API server runs.

@@ -7,6 +7,7 @@ mod health;
 mod migration;
 mod registrations;
 mod repetition;
+mod rights;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

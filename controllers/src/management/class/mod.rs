@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ConfigMap;
-use kplane_crds::v1alpha1::{ControlPlaneClass, MANAGEMENT_PLANE_NAME, ManagementPlane};
+use kplane_crds::v1alpha1::{
+    ControlPlaneClass, MANAGEMENT_PLANE_NAME, MANAGEMENT_PLANE_NAMESPACE, ManagementPlane,
+};
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::{Controller, watcher};
@@ -60,7 +62,7 @@ async fn namespace(context: &Context) -> String {
     let planes: Api<ManagementPlane> = Api::all(context.client.clone());
     match planes.get_opt(MANAGEMENT_PLANE_NAME).await {
         Ok(Some(plane)) => plane.spec.namespace,
-        Ok(None) | Err(_) => ManagementPlane::new(MANAGEMENT_PLANE_NAME, Default::default()).spec.namespace,
+        Ok(None) | Err(_) => MANAGEMENT_PLANE_NAMESPACE.to_owned(),
     }
 }
 
