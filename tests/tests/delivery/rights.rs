@@ -44,12 +44,11 @@ fn the_controllers_need_no_more_rights_than_they_are_given() {
     let class = "apiVersion: controlplane.kplane.dev/v1alpha1\nkind: ControlPlaneClass\nmetadata: {name: plain}\nspec: {}\n";
     kubectl.apply(class);
     settled(&kubectl, "controlplaneclass/plain", "Reconciled");
-    kubectl.ok(&[
-        "apply",
-        "-f",
-        &checkout("config/samples/managementplane/deployed.yaml").display().to_string(),
-    ]);
+    let plane = checkout("config/samples/managementplane/deployed.yaml").display().to_string();
+    let by_argo_cd = ["--server-side", "--field-manager=argocd", "-f", &plane];
+    kubectl.ok(&[&["apply"], &by_argo_cd[..]].concat());
     settled(&kubectl, "managementplane/default", "StorePending");
+    assert_eq!(kubectl.ok(&[&["diff"], &by_argo_cd[..]].concat()), "", "a difference, or a conflict");
     kubectl.ok(&["apply", "-f", &checkout("config/samples").display().to_string()]);
     eventually("a control plane waits for its server", PATIENCE, || {
         let object = kubectl.json(&["get", "controlplane", "demo"]);
