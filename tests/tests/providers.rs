@@ -125,6 +125,32 @@ fn kind_makes_a_cluster_and_takes_it_away() {
 }
 
 #[test]
+fn a_cluster_that_was_there_before_is_kept() {
+    let server = cluster();
+    let mut user = User::new();
+    let path = fake_tool(&user, &server, "kind");
+    user.set("PATH", path);
+    // Somebody made it, under the name that `up` would take, and works in it.
+    std::fs::write(user.home().join("made"), "").expect("a cluster");
+    server.root().ok(&["create", "configmap", "mine"]);
+    server.root().ok(&["create", "clusterrole", "mine", "--verb=get", "--resource=pods"]);
+    thread::scope(|scope| {
+        scope.spawn(|| play(&server.root()));
+        user.kplane(&["up", "--provider", "kind"]);
+    });
+    user.kplane(&["down", "--delete-data", "--yes"]);
+    assert!(
+        !calls(&user).contains("create cluster") && !calls(&user).contains("delete cluster"),
+        "{}",
+        calls(&user)
+    );
+    let left =
+        server.root().ok(&["get", "deployments,clusterroles,clusterrolebindings,crd", "-A", "-o", "name"]);
+    assert!(!left.contains("kplane-controllers") && !left.contains("controlplane.kplane.dev"), "{left}");
+    server.root().ok(&["get", "configmap/mine", "clusterrole/mine"]);
+}
+
+#[test]
 fn k3s_stops_its_cluster_and_starts_it_again() {
     let server = cluster();
     let mut user = User::new();
