@@ -9,10 +9,11 @@ use k8s_openapi::api::authorization::v1::{
 use kube::Client;
 use kube::api::{Api, PostParams};
 
-use super::image;
 use super::tool::Tool;
-use crate::app::App;
+use super::{image, up};
+use crate::app::{App, Management};
 use crate::error::{Error, Result};
+use crate::kubeconfig::Merged;
 use crate::providers::ProviderName;
 use crate::providers::disk;
 use crate::providers::local::port;
@@ -69,7 +70,7 @@ pub async fn checks(provider: ProviderName, app: &App) -> Vec<Check> {
         }
     }
     if reachable {
-        match app.management().await {
+        match management(provider, app).await {
             Ok(management) => {
                 add("version of the cluster", version(&management.client).await);
                 add("permissions", permissions(&management.client).await);
@@ -78,6 +79,16 @@ pub async fn checks(provider: ProviderName, app: &App) -> Vec<Check> {
         }
     }
     all
+}
+
+/// The cluster that kplane is installed in; for one that is there already, or else the one that `up` would install into.
+async fn management(provider: ProviderName, app: &App) -> Result<Management> {
+    match app.management().await {
+        Err(_) if provider == ProviderName::Existing && app.settings.context.is_none() => {
+            up::management(provider, app, &Merged::load(&app.settings.kubeconfig)?).await
+        }
+        found => found,
+    }
 }
 
 /// Whether the port of the API server can be had.

@@ -101,7 +101,7 @@ fn cluster(app: &App, tool: &Tool) -> Result<Option<u16>> {
 
 /// The cluster: by its provider's context, or for one that is there already the context that is asked for, remembered
 /// or current.
-async fn management(provider: ProviderName, app: &App, before: &Merged) -> Result<Management> {
+pub(super) async fn management(provider: ProviderName, app: &App, before: &Merged) -> Result<Management> {
     let context = match (&app.settings.context, provider) {
         (Some(context), _) => context.clone(),
         (None, ProviderName::Existing) => before.current_context().map(str::to_owned).ok_or_else(|| {
