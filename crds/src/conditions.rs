@@ -27,6 +27,8 @@ pub const STORE_READY: &str = "StoreReady";
 pub const APISERVER_READY: &str = "ApiserverReady";
 /// The certificates of a management plane are issued and not near their end.
 pub const CERTIFICATES_READY: &str = "CertificatesReady";
+/// The version of the shared API server of a management plane is being changed.
+pub const UPGRADING: &str = "Upgrading";
 /// Every field that the object sets does something; if not, the message names those that do nothing.
 pub const FIELDS_SUPPORTED: &str = "FieldsSupported";
 

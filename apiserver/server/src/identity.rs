@@ -1,8 +1,8 @@
 //! Who is who in which control plane, and what they may do there: authentication and authorization put to work on the
 //! registry.
 
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, bail};
 use async_trait::async_trait;
@@ -47,10 +47,17 @@ enum Anonymous {
     On(Vec<String>),
 }
 
+/// The file of the operator's CAs, and what it held when it was read last.
+struct ClientCas {
+    file: PathBuf,
+    seen: Mutex<Vec<u8>>,
+}
+
 /// Everybody's identities.
 pub struct Identities {
     authenticator: Authenticator,
     pki: Arc<RwLock<Pki>>,
+    client_cas: Option<ClientCas>,
     foreign: ForeignTokens,
     front_proxy: Option<FrontProxy>,
     root_links: Vec<Link>,
@@ -80,7 +87,7 @@ impl Identities {
     /// With the plane's certificates and keys, and what the operator's flags and files say.
     pub async fn new(pki: &Arc<RwLock<Pki>>, options: &Options, url: &str) -> anyhow::Result<Self> {
         let held = pki.read().await;
-        let trust = ClientTrust::new([held.authority().certificate()]).context("the CA for clients")?;
+        let trust = ClientTrust::new(held.authority().trusted()).context("the CA for clients")?;
         let keys = TokenKeys::new(held.secrets().to_vec());
         let ca_pem = held.ca_pem().to_owned();
         drop(held);
@@ -119,6 +126,8 @@ impl Identities {
         Ok(Self {
             authenticator: Authenticator::new(Arc::new(trust), service_accounts, static_tokens)
                 .with_operator(operator),
+            // Read anew at once: what was there a moment ago is not kept.
+            client_cas: options.client_ca_file.clone().map(|file| ClientCas { file, seen: Mutex::default() }),
             foreign,
             front_proxy: front_proxy(options)?,
             root_links: crate::authorization::of_root(options)?,
@@ -237,6 +246,23 @@ impl Identities {
             self.authenticator.tokens().replace_secrets(pki.secrets().to_vec());
         }
         Ok(changed)
+    }
+
+    /// Takes up the CAs of `--client-ca-file`, if they changed. When they cannot be used, those from before stay.
+    pub fn reload_client_cas(&self) -> anyhow::Result<bool> {
+        let (Some(known), Some(operator)) = (&self.client_cas, self.authenticator.operator()) else {
+            return Ok(false);
+        };
+        let pem = std::fs::read(&known.file).with_context(|| known.file.display().to_string())?;
+        let mut seen = known.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if *seen == pem {
+            return Ok(false);
+        }
+        let certificates =
+            certificates_of_pem(&pem).map_err(|why| anyhow::anyhow!("{} {why}", known.file.display()))?;
+        operator.replace(certificates.iter()).with_context(|| known.file.display().to_string())?;
+        *seen = pem;
+        Ok(true)
     }
 
     /// The control plane as it is now, if other credentials of it are good now than were when the request was routed.

@@ -25,8 +25,8 @@ use crate::{base, custom, kubeconfig, listen, settle, tenancy};
 /// How often certificates are looked at.
 const RENEWAL: Duration = Duration::from_secs(3600);
 
-/// How often the secret of the tokens is looked at.
-const SECRETS: Duration = Duration::from_secs(5);
+/// How often the files of keys and certificates are looked at.
+const FILES: Duration = Duration::from_secs(5);
 
 /// A server that listens.
 pub struct Server {
@@ -38,6 +38,7 @@ pub struct Server {
     inner: SharedStore,
     encryption: Arc<Encryption>,
     pki: Arc<tokio::sync::RwLock<Pki>>,
+    serving: Option<Serving>,
     /// Where it listens.
     pub address: SocketAddr,
     /// The URL clients reach it at.
@@ -95,14 +96,15 @@ pub async fn start(options: Options, draining: CancellationToken) -> anyhow::Res
     .context("the certificates of the server")?;
     let ca_pem = pki.ca_pem().to_owned();
     let front_proxy = FrontProxy::new(pki.oldest_secret().context("the plane has no secret")?)?;
-    let resolver = match (&options.tls_cert_file, &options.tls_private_key_file) {
+    let serving = match (&options.tls_cert_file, &options.tls_private_key_file) {
         (Some(certificate), Some(key)) => {
             let resolver = Arc::new(CertificateResolver::default());
             resolver.load_files(certificate, key).context("the serving certificate")?;
-            resolver
+            Some(Serving { resolver, certificate: certificate.clone(), key: key.clone() })
         }
-        _ => pki.resolver(),
+        _ => None,
     };
+    let resolver = serving.as_ref().map_or_else(|| pki.resolver(), |serving| serving.resolver.clone());
     let tls = Arc::new(server_config(resolver)?);
 
     let inner = open_store(&options).await?;
@@ -174,6 +176,7 @@ pub async fn start(options: Options, draining: CancellationToken) -> anyhow::Res
         inner,
         encryption,
         pki,
+        serving,
         address,
         url,
         shutdown_delay,
@@ -206,7 +209,7 @@ impl Server {
             )),
             tokio::spawn(Fairness::run(self.app.clone())),
             tokio::spawn(renew_certificates(self.pki.clone(), shutdown.clone())),
-            tokio::spawn(reload_secrets(self.app.clone())),
+            tokio::spawn(reload_files(self.app.clone(), self.serving)),
             tokio::spawn(settle::run(self.app.clone(), settle::TOKEN_SECRETS)),
             tokio::spawn(settle::run(self.app.clone(), settle::TOKEN_ACCOUNTS)),
             tokio::spawn(settle::run(self.app.clone(), settle::TOKEN_EPOCHS)),
@@ -286,19 +289,31 @@ async fn renew_certificates(pki: Arc<tokio::sync::RwLock<Pki>>, shutdown: Cancel
     }
 }
 
-/// Takes up the secret of the tokens when it was rotated, here or by another replica's operator.
-async fn reload_secrets(app: Arc<App>) {
+/// A serving certificate that the operator gives.
+struct Serving {
+    resolver: Arc<CertificateResolver>,
+    certificate: PathBuf,
+    key: PathBuf,
+}
+
+/// Takes up what is replaced in files while the server runs, without ending a connection: the secret of the tokens, the
+/// serving certificate, the CAs of clients. What cannot be used is said, and what was used before stays.
+async fn reload_files(app: Arc<App>, serving: Option<Serving>) {
+    let said = |what: &str, changed: Result<bool, String>| match changed {
+        Ok(true) => tracing::info!(what, "was replaced"),
+        Ok(false) => {}
+        Err(error) => tracing::error!(what, error, "cannot be used; the one from before stays"),
+    };
     loop {
         tokio::select! {
             () = app.shutdown.cancelled() => return,
-            () = tokio::time::sleep(SECRETS) => {}
+            () = tokio::time::sleep(FILES) => {}
         }
-        match app.identities.reload_secrets().await {
-            Ok(true) => tracing::info!("the secret of the tokens was rotated"),
-            Ok(false) => {}
-            Err(error) => {
-                tracing::error!(%error, "the secret of the tokens cannot be read; the old one stays")
-            }
+        said("the secret of the tokens", app.identities.reload_secrets().await.map_err(|e| e.to_string()));
+        said("--client-ca-file", app.identities.reload_client_cas().map_err(|e| format!("{e:#}")));
+        if let Some(serving) = &serving {
+            let loaded = serving.resolver.load_files(&serving.certificate, &serving.key);
+            said("the serving certificate", loaded.map_err(|e| e.to_string()));
         }
     }
 }

@@ -112,6 +112,15 @@ pub struct ApiserverSpec {
     #[schemars(length(max = 128))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub extra_args: Vec<String>,
+
+    /// How many seconds an upgrade may make no progress, when deployed, until the version that ran is put back.
+    #[schemars(range(min = 10, max = 86400))]
+    #[serde(default = "default_progress_deadline")]
+    pub progress_deadline_seconds: i32,
+}
+
+fn default_progress_deadline() -> i32 {
+    600
 }
 
 fn default_apiserver_replicas() -> i32 {
@@ -125,6 +134,7 @@ impl Default for ApiserverSpec {
             image: String::new(),
             resources: ResourceRequirements::default(),
             extra_args: Vec::new(),
+            progress_deadline_seconds: default_progress_deadline(),
         }
     }
 }
@@ -350,6 +360,16 @@ pub struct CertificatesSpec {
     #[schemars(length(max = 32), regex(pattern = r"^([0-9]+(s|m|h))+$"))]
     #[serde(default = "default_certificate_renew_before")]
     pub renew_before: String,
+
+    /// How long an authority that was replaced is trusted: as long as the longest client certificate that it signed may
+    /// live.
+    #[schemars(length(max = 32), regex(pattern = r"^([0-9]+(s|m|h))+$"))]
+    #[serde(default = "default_authority_overlap")]
+    pub authority_overlap: String,
+}
+
+fn default_authority_overlap() -> String {
+    "8760h".into()
 }
 
 fn default_certificate_duration() -> String {
@@ -362,8 +382,24 @@ fn default_certificate_renew_before() -> String {
 
 impl Default for CertificatesSpec {
     fn default() -> Self {
-        Self { duration: default_certificate_duration(), renew_before: default_certificate_renew_before() }
+        Self {
+            duration: default_certificate_duration(),
+            renew_before: default_certificate_renew_before(),
+            authority_overlap: default_authority_overlap(),
+        }
     }
+}
+
+/// An upgrade that failed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FailedUpgrade {
+    /// The image that did not become ready.
+    pub image: String,
+    /// The generation of the spec that asked for it.
+    pub generation: i64,
+    /// What happened, and what to do.
+    pub message: String,
 }
 
 /// What is known of the management plane.
@@ -390,12 +426,20 @@ pub struct ManagementPlaneStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
 
+    /// The image of the shared API server that runs, when deployed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+
+    /// The upgrade that failed last. It is not tried again before the spec changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed_upgrade: Option<FailedUpgrade>,
+
     /// The generation of the spec that the controller last acted on.
     #[serde(default = "crate::conditions::unobserved")]
     pub observed_generation: i64,
 
-    /// The latest observations: Ready, StoreReady, ApiserverReady, CertificatesReady, FieldsSupported, Reconciling
-    /// and Stalled.
+    /// The latest observations: Ready, StoreReady, ApiserverReady, CertificatesReady, Upgrading, FieldsSupported,
+    /// Reconciling and Stalled.
     #[schemars(schema_with = "crate::conditions::schema")]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
@@ -409,6 +453,8 @@ impl Default for ManagementPlaneStatus {
             internal_endpoint: None,
             ca_bundle: None,
             version: None,
+            image: None,
+            failed_upgrade: None,
             observed_generation: crate::conditions::unobserved(),
             conditions: Vec::new(),
         }

@@ -106,6 +106,12 @@ impl Drop for Kubelet {
     }
 }
 
+/// Whether a pod's image cannot be had. All others are the programs that were built.
+fn is_missing(pod: &Value) -> bool {
+    let image = pod["spec"]["containers"][0]["image"].as_str();
+    image.is_some_and(|image| image.starts_with(super::MISSING))
+}
+
 fn kill(running: &mut Running) {
     if let Some(mut child) = running.child.take() {
         // One that has ended needs no killing.
@@ -201,7 +207,9 @@ impl Look {
                 let _ = self.client.send("DELETE", &path, &[], &options.to_string());
             }
             (None, false)
-                if !held.contains(name) && pod::prepare(object, &running.root, &self.claims(), secrets) =>
+                if !held.contains(name)
+                    && !is_missing(object)
+                    && pod::prepare(object, &running.root, &self.claims(), secrets) =>
             {
                 running.child = pod::start(object, running, &self.namespace, &self.ports);
             }
@@ -233,6 +241,9 @@ impl Look {
         let yes = |is: bool| if is { "True" } else { "False" };
         let state = match &running.child {
             Some(_) => json!({ "running": { "startedAt": object["metadata"]["creationTimestamp"] } }),
+            None if is_missing(object) => {
+                json!({ "waiting": { "reason": "ErrImagePull", "message": "there is no such image" } })
+            }
             None => json!({ "waiting": { "reason": "CrashLoopBackOff", "message": "it has ended" } }),
         };
         let container = &object["spec"]["containers"][0];

@@ -24,6 +24,8 @@ pub use service::Balancer;
 pub const NAMESPACE: &str = "kplane-system";
 /// The path of its one object.
 pub const PLANE: &str = "/apis/controlplane.kplane.dev/v1alpha1/managementplanes/default";
+/// What the name of an image begins with that cannot be had.
+pub const MISSING: &str = "missing.example/";
 const PLANES: &str = "/apis/controlplane.kplane.dev/v1alpha1/managementplanes";
 /// How long the first start may take: three etcd, two servers, on a busy machine.
 const STARTED_WITHIN: Duration = Duration::from_secs(90);

@@ -1,21 +1,9 @@
 //! Any one of the processes may go at any moment, and all may be restarted one after the other.
 
 use kplane_tests::history::Load;
-use kplane_tests::{Client, Plane};
-use serde_json::json;
+use kplane_tests::{Plane, eventually};
 
-const WRITERS: usize = 4;
-const RECORDS: &str = "/apis/tenancy.kplane.dev/v1alpha1/virtualclusters";
-
-/// A control plane at the plane.
-fn control_plane(plane: &Plane, name: &str) -> Client {
-    let client = plane.client();
-    let record = json!({
-        "apiVersion": "tenancy.kplane.dev/v1alpha1", "kind": "VirtualCluster", "metadata": { "name": name },
-    });
-    client.post(RECORDS, &record).ok();
-    client.vcp(name)
-}
+use crate::{PATIENCE, WRITERS, control_plane};
 
 #[test]
 fn any_one_process_may_be_killed_and_any_may_be_restarted() {
@@ -37,7 +25,7 @@ fn any_one_process_may_be_killed_and_any_may_be_restarted() {
     let before = load.told().len();
     let old = plane.pods("kplane-apiserver");
     kubectl.ok(&["-n", "kplane-system", "rollout", "restart", "deployment/kplane-apiserver"]);
-    kplane_tests::eventually("the servers are others", std::time::Duration::from_secs(60), || {
+    eventually("the servers are others", PATIENCE, || {
         let new = plane.pods("kplane-apiserver");
         !new.iter().any(|pod| old.contains(pod)) && plane.rolled_out("deployments", "kplane-apiserver")
     });
@@ -47,7 +35,7 @@ fn any_one_process_may_be_killed_and_any_may_be_restarted() {
 
     let old: Vec<u32> = plane.pods("kplane-etcd").iter().map(|pod| plane.pid(pod)).collect();
     kubectl.ok(&["-n", "kplane-system", "rollout", "restart", "statefulset/kplane-etcd"]);
-    kplane_tests::eventually("the members are others", std::time::Duration::from_secs(60), || {
+    eventually("the members are others", PATIENCE, || {
         let new = plane.processes("kplane-etcd");
         new.len() == 3
             && !new.iter().any(|(_, pid)| old.contains(pid))

@@ -158,6 +158,11 @@ impl Authenticator {
         Self { operator, ..self }
     }
 
+    /// The CAs of the operator.
+    pub fn operator(&self) -> Option<&ClientTrust> {
+        self.operator.as_ref()
+    }
+
     /// The tokens of service accounts.
     pub fn tokens(&self) -> &ServiceAccountTokens {
         &self.tokens

@@ -28,6 +28,8 @@ pub(super) const SCOPE_URI: &str = "kplane://";
 /// A CA with its key.
 pub struct Authority {
     certificate: CertificateDer<'static>,
+    /// All that are trusted: its own first, then those that came before it or come next.
+    trusted: Vec<CertificateDer<'static>>,
     pem: String,
     leaf: Leaf,
     key: KeyPair,
@@ -61,16 +63,17 @@ impl Authority {
         if *key.algorithm() != rcgen::PKCS_ECDSA_P256_SHA256 {
             return Err("is not of an ECDSA P-256 key".to_owned());
         }
-        let certificate =
-            certificates_of_pem(pem)?.into_iter().next().ok_or_else(|| "holds no certificate".to_owned())?;
+        let trusted = certificates_of_pem(pem)?;
+        let certificate = trusted.first().cloned().ok_or_else(|| "holds no certificate".to_owned())?;
         let pem = String::from_utf8(pem.to_vec()).map_err(|_| "is not PEM".to_owned())?;
-        Ok(Self { certificate, pem, leaf, key })
+        Ok(Self { certificate, trusted, pem, leaf, key })
     }
 
-    /// The same CA with a newer certificate.
+    /// The same CA with a newer certificate. The others that are trusted stay so.
     pub(super) fn renewed(&self, not_after: i64, now: i64) -> Result<Self, PkiError> {
         let key = KeyPair::try_from(self.key.serialized_der()).map_err(PkiError::issue)?;
-        let pem = Self::generate(&key, not_after, now)?;
+        let mut pem = Self::generate(&key, not_after, now)?;
+        self.trusted[1..].iter().for_each(|other| pem.push_str(&self::pem(other)));
         Self::load(pem.as_bytes(), key).map_err(PkiError::issue)
     }
 
@@ -78,9 +81,18 @@ impl Authority {
         self.leaf.due(now)
     }
 
-    /// The certificate, in PEM.
+    pub(super) fn is_over(&self, now: i64) -> bool {
+        now >= self.leaf.not_after
+    }
+
+    /// All that is trusted, in PEM: its own certificate, then those of the CAs before and after it.
     pub fn certificate_pem(&self) -> &str {
         &self.pem
+    }
+
+    /// All that is trusted: its own certificate first.
+    pub fn trusted(&self) -> &[CertificateDer<'static>] {
+        &self.trusted
     }
 
     /// The certificate.

@@ -180,9 +180,17 @@ impl Pki {
         if self.authority.due(now) {
             let path = self.path("ca.crt");
             let authority = self.authority.renewed(now + CA_LIFETIME, now)?;
-            files::replace(&path, authority.certificate_pem().as_bytes()).map_err(PkiError::file(&path))?;
-            self.authority = authority;
-            renewed = true;
+            match files::replace(&path, authority.certificate_pem().as_bytes()) {
+                Ok(()) => {
+                    self.authority = authority;
+                    renewed = true;
+                }
+                // A file that is given, and not ours to write: whoever gives it replaces it.
+                Err(error) if !self.authority.is_over(now) => {
+                    tracing::warn!(%error, file = %path.display(), "the CA ends soon and cannot be renewed here");
+                }
+                Err(error) => return Err(PkiError::file(&path)(error)),
+            }
         }
         let names = self.options.server_names();
         let addresses = self.options.server_addresses();
@@ -251,7 +259,7 @@ impl Pki {
         self.options.dir.join(name)
     }
 
-    /// The CA's certificate, in PEM: what clients trust.
+    /// What clients trust, in PEM: the CA's certificate, and those of the CAs before and after it.
     pub fn ca_pem(&self) -> &str {
         self.authority.certificate_pem()
     }

@@ -34,17 +34,26 @@ impl fmt::Debug for CertificateResolver {
 
 impl CertificateResolver {
     /// Serves the certificate of these files from now on (`--tls-cert-file`, `--tls-private-key-file`). When they are
-    /// broken, the error names the file and what was served before stays.
-    pub fn load_files(&self, certificate: &Path, key: &Path) -> Result<(), PkiError> {
+    /// broken, the error names the file and what was served before stays. Says whether it is another than before.
+    pub fn load_files(&self, certificate: &Path, key: &Path) -> Result<bool, PkiError> {
         let pem = std::fs::read(certificate).map_err(PkiError::file(certificate))?;
         let chain = certificates_of_pem(&pem).map_err(|why| PkiError::broken(certificate, why))?;
+        if self
+            .current
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .as_ref()
+            .is_some_and(|c| c.cert == chain)
+        {
+            return Ok(false);
+        }
         let pem = std::fs::read(key).map_err(PkiError::file(key))?;
         let private = PrivateKeyDer::from_pem_slice(&pem)
             .map_err(|e| PkiError::broken(key, format!("is not a private key: {e}")))?;
         let certified = CertifiedKey::from_der(chain, private, &provider())
             .map_err(|e| PkiError::broken(certificate, format!("does not go with {}: {e}", key.display())))?;
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(certified));
-        Ok(())
+        Ok(true)
     }
 }
 

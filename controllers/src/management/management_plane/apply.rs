@@ -1,11 +1,13 @@
 //! Writes the objects of a deployed management plane and reads how they do (client required).
 
-use kplane_crds::v1alpha1::{ExposureType, ManagementPlane};
+use kplane_crds::v1alpha1::{ExposureType, FailedUpgrade, ManagementPlane};
 use serde_json::Value;
 
-use super::build::{self, APISERVER, ETCD, Object, PORT};
+use super::authority::Phase;
+use super::build::{self, APISERVER, ETCD, Given, Object, PORT};
 use super::issue;
 use super::trouble::{self, Trouble};
+use super::upgrade::{self, Plan, Rollout};
 use super::validate::{Deployed, Store};
 use crate::Error;
 use crate::management::context::Context;
@@ -21,8 +23,12 @@ pub struct Applied {
     pub internal_endpoint: String,
     /// The certificate of the authority, in PEM.
     pub ca: String,
-    /// The version that runs.
-    pub version: String,
+    /// What is meant to run, and why it is not what the spec wants, if it is not.
+    pub plan: Option<Plan>,
+    /// How its rollout is.
+    pub rollout: Option<Rollout>,
+    /// The record of an upgrade that has just failed.
+    pub failed_upgrade: Option<FailedUpgrade>,
     /// How many members of etcd are ready and how many there should be; `None` when etcd is not ours.
     pub etcd: Option<(i64, i64)>,
     /// How many replicas of the API server are available and how many there should be.
@@ -31,12 +37,24 @@ pub struct Applied {
     pub trouble: Option<Trouble>,
     /// When the first of the certificates ends.
     pub expires: Option<jiff::Timestamp>,
+    /// How far the replacement of an authority is.
+    pub authorities: Option<Phase>,
+    /// When to look again, if nothing tells of a change before.
+    pub look_again: Option<jiff::Timestamp>,
 }
 
 impl Applied {
     /// Whether the store has a quorum, as far as is known.
     pub fn store_ready(&self) -> bool {
         self.etcd.is_none_or(|(ready, wanted)| ready > wanted / 2)
+    }
+
+    /// Whether nothing is under way.
+    pub fn is_settled(&self) -> bool {
+        self.is_ready()
+            && self.rollout == Some(Rollout::Done)
+            && self.authorities != Some(Phase::Trusting)
+            && self.failed_upgrade.is_none()
     }
 
     /// Whether all is as it should be.
@@ -58,8 +76,13 @@ pub async fn apply(
         apply_object(&raw, &namespace).await?;
     }
     let certificates = issue::certificates(plane, deployed, &raw, now).await?;
-    let image = image(plane, &context.options.image);
-    let objects = build::build(plane, deployed, &image, &certificates.digest);
+    let plan = upgrade::plan(plane, upgrade::wanted(plane, &context.options.image));
+    let given = Given {
+        image: plan.run.image.clone(),
+        digests: certificates.digests,
+        encryption_key: certificates.encryption_key,
+    };
+    let objects = build::build(plane, deployed, &given);
     let mut applied = Vec::with_capacity(objects.len());
     for object in &objects {
         applied.push(apply_object(&raw, object).await?);
@@ -79,31 +102,26 @@ pub async fn apply(
     let apiserver = (number(deployment, "/status/availableReplicas"), i64::from(deployed.replicas));
     let whole = apiserver.0 >= apiserver.1 && etcd.is_none_or(|(ready, wanted)| ready >= wanted);
     // Only who is missed is asked after.
-    let trouble = if whole { None } else { trouble::look(&raw, &plane.spec.namespace).await? };
+    let rollout = deployment.map(upgrade::rollout);
+    let stuck = rollout == Some(Rollout::Stuck) && plan.from.is_some();
+    let trouble = if whole && !stuck { None } else { trouble::look(&raw, &plane.spec.namespace).await? };
+    // The next pass, which its record brings about, puts back what ran.
+    let said = trouble.as_ref().map(|trouble| trouble.message.as_str());
+    let failed_upgrade = stuck.then(|| upgrade::failed(plane, &plan, said));
     Ok(Applied {
         endpoint: endpoint(plane, find("Service", APISERVER)),
         internal_endpoint: internal_endpoint(plane),
         ca: certificates.ca,
-        version: image.rsplit_once(':').map_or(String::new(), |(_, tag)| tag.to_owned()),
+        plan: Some(plan),
+        rollout,
+        failed_upgrade,
         etcd,
         apiserver,
         trouble,
         expires: Some(certificates.expires),
+        authorities: Some(certificates.phase),
+        look_again: certificates.look_again,
     })
-}
-
-/// The image: the spec's, or the default's at the spec's version.
-fn image(plane: &ManagementPlane, default: &str) -> String {
-    let spec = &plane.spec;
-    if !spec.apiserver.image.is_empty() {
-        return spec.apiserver.image.clone();
-    }
-    match default.rsplit_once(':') {
-        Some((repository, _)) if !spec.version.is_empty() && !repository.contains('@') => {
-            format!("{repository}:{}", spec.version)
-        }
-        _ => default.to_owned(),
-    }
 }
 
 pub(super) fn internal_endpoint(plane: &ManagementPlane) -> String {
@@ -175,16 +193,6 @@ mod tests {
         assert_eq!(endpoint(&plane, Some(&service)), None);
         let service = json!({ "status": { "loadBalancer": { "ingress": [{ "ip": "10.1.2.3" }] } } });
         assert_eq!(endpoint(&plane, Some(&service)).as_deref(), Some("https://10.1.2.3:8443"));
-    }
-
-    #[test]
-    fn the_image_follows_the_version() {
-        let mut plane = plane();
-        assert_eq!(image(&plane, "host:5000/kplane:v1"), "host:5000/kplane:v1");
-        plane.spec.version = "v2".into();
-        assert_eq!(image(&plane, "host:5000/kplane:v1"), "host:5000/kplane:v2");
-        plane.spec.apiserver.image = "mine".into();
-        assert_eq!(image(&plane, "host:5000/kplane:v1"), "mine");
     }
 
     #[test]

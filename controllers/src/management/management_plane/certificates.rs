@@ -1,7 +1,6 @@
 //! The certificates of a deployed management plane (no client required).
 //!
-//! One authority signs the serving certificate and root's administrator's. Its certificate is made anew from its key
-//! whenever something is signed, so that the key and its name are all there is to keep.
+//! One authority signs the serving certificate and root's administrator's, another etcd's.
 
 use std::time::Duration;
 
@@ -32,29 +31,43 @@ pub const PLANE_AUTHORITY: &str = "kplane-ca";
 /// The name of the authority of etcd.
 pub const ETCD_AUTHORITY: &str = "kplane-etcd-ca";
 
-/// Makes an authority of this name.
+/// Makes an authority of this name. When it was made is in its subject: clients tell authorities apart by it.
 pub fn authority(name: &str, now: jiff::Timestamp) -> Result<Pair, Error> {
     let key = KeyPair::generate()?;
-    let (params, expires) = authority_params(name, now)?;
+    let (params, expires) = authority_params(&format!("{name}-{}", now.as_second()), now)?;
     Ok(Pair { certificate: params.self_signed(&key)?.pem(), key: key.serialize_pem(), expires })
+}
+
+/// Makes an authority to follow another, and its certificate signed by that one: for those who trust that one alone.
+pub fn successor(name: &str, old: &Pair, now: jiff::Timestamp) -> Result<(Pair, String), Error> {
+    let key = KeyPair::generate()?;
+    let (params, expires) = authority_params(&format!("{name}-{}", now.as_second()), now)?;
+    let certificate = params.self_signed(&key)?.pem();
+    let mut bridge = params;
+    bridge.use_authority_key_identifier_extension = true;
+    let left = u64::try_from(old.expires.as_second().saturating_sub(now.as_second())).unwrap_or(0);
+    limit(&mut bridge, Duration::from_secs(left), now)?;
+    let issuer = Issuer::from_ca_cert_pem(&old.certificate, KeyPair::from_pem(&old.key)?)?;
+    let bridge = bridge.signed_by(&key, &issuer)?.pem();
+    Ok((Pair { certificate, key: key.serialize_pem(), expires }, bridge))
 }
 
 /// Makes a serving certificate for these names and addresses.
 pub fn serving(
-    authority_key: &str,
+    authority: &Pair,
     names: Vec<String>,
     lifetime: Duration,
     now: jiff::Timestamp,
 ) -> Result<Pair, Error> {
     let mut params = CertificateParams::new(names)?;
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-    sign(PLANE_AUTHORITY, authority_key, params, "kplane-apiserver", None, lifetime, now)
+    sign(authority, params, "kplane-apiserver", None, lifetime, now)
 }
 
 /// Makes a certificate of etcd for these names: of a member, which serves and is a client of the others, or of a
 /// client.
 pub fn etcd(
-    authority_key: &str,
+    authority: &Pair,
     names: Vec<String>,
     serves: bool,
     lifetime: Duration,
@@ -66,12 +79,12 @@ pub fn etcd(
         params.extended_key_usages.push(ExtendedKeyUsagePurpose::ServerAuth);
     }
     let name = if serves { "kplane-etcd" } else { "kplane-apiserver" };
-    sign(ETCD_AUTHORITY, authority_key, params, name, None, lifetime, now)
+    sign(authority, params, name, None, lifetime, now)
 }
 
 /// Makes a client certificate for root. The URI says so: without it the API server takes it for nobody's.
 pub fn client(
-    authority_key: &str,
+    authority: &Pair,
     user: &str,
     group: &str,
     lifetime: Duration,
@@ -80,12 +93,11 @@ pub fn client(
     let mut params = CertificateParams::new(Vec::<String>::new())?;
     params.subject_alt_names = vec![SanType::URI("kplane://root".try_into()?)];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-    sign(PLANE_AUTHORITY, authority_key, params, user, Some(group), lifetime, now)
+    sign(authority, params, user, Some(group), lifetime, now)
 }
 
 fn sign(
-    authority: &str,
-    authority_key: &str,
+    authority: &Pair,
     mut params: CertificateParams,
     common_name: &str,
     organization: Option<&str>,
@@ -100,10 +112,11 @@ fn sign(
     params.distinguished_name = name;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.use_authority_key_identifier_extension = true;
-    let expires = limit(&mut params, lifetime, now)?;
+    // What outlives its authority is trusted by nobody.
+    let left = u64::try_from(authority.expires.as_second().saturating_sub(now.as_second())).unwrap_or(0);
+    let expires = limit(&mut params, lifetime.min(Duration::from_secs(left)), now)?;
     let key = KeyPair::generate()?;
-    let (authority, _) = authority_params(authority, now)?;
-    let issuer = Issuer::new(authority, KeyPair::from_pem(authority_key)?);
+    let issuer = Issuer::from_ca_cert_pem(&authority.certificate, KeyPair::from_pem(&authority.key)?)?;
     Ok(Pair { certificate: params.signed_by(&key, &issuer)?.pem(), key: key.serialize_pem(), expires })
 }
 
@@ -155,10 +168,10 @@ mod tests {
         let now = jiff::Timestamp::from_second(1_800_000_000).unwrap();
         let authority = authority(PLANE_AUTHORITY, now).unwrap();
         let names = vec!["kplane-apiserver".to_owned(), "127.0.0.1".to_owned()];
-        let pair = serving(&authority.key, names, Duration::from_secs(3600), now).unwrap();
+        let pair = serving(&authority, names, Duration::from_secs(3600), now).unwrap();
         assert!(pair.certificate.starts_with("-----BEGIN CERTIFICATE-----"));
         assert_eq!(pair.expires.as_second() - now.as_second(), 86_400);
-        let pair = client(&authority.key, "admin", "system:masters", Duration::from_secs(3600), now).unwrap();
+        let pair = client(&authority, "admin", "system:masters", Duration::from_secs(3600), now).unwrap();
         assert!(pair.key.contains("PRIVATE KEY"));
     }
 }

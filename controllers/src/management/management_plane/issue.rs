@@ -7,13 +7,14 @@ use base64::engine::general_purpose::STANDARD;
 use kplane_crds::v1alpha1::{EXPIRATION_ANNOTATION, ManagementPlane};
 use kube::ResourceExt;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 use super::apply::{apply_object, internal_endpoint};
+use super::authority::{Authority, Phase, ROTATE_AUTHORITIES, digest};
 use super::build::{
-    self, APISERVER, ETCD_CA_SECRET, ETCD_CLIENT_SECRET, ETCD_SECRET, PKI_SECRET, SERVING_SECRET,
+    self, APISERVER, Digests, ETCD_CA_SECRET, ETCD_CLIENT_SECRET, ETCD_SECRET, PKI_SECRET, SERVING_SECRET,
 };
 use super::certificates::{self, ETCD_AUTHORITY, PLANE_AUTHORITY, Pair};
+use super::taken_up;
 use super::validate::{Deployed, Store};
 use crate::Error;
 use crate::management::kubeconfig::INPUTS_ANNOTATION;
@@ -21,83 +22,188 @@ use crate::management::plane::ADMIN_SECRET;
 use crate::runtime::duration;
 use crate::runtime::raw::{self, Raw};
 
+/// The file, in the Secret that the servers share, of the key that Secrets are encrypted with in the store.
+const ENCRYPTION_KEY: &str = "encryption.key";
+
 /// The certificates of a management plane, as they are now.
 pub struct Certificates {
-    /// The authority of the API server, in PEM.
+    /// Whom clients of the API server trust, in PEM.
     pub ca: String,
-    /// Changes when one changes that is read only at a start.
-    pub digest: String,
+    /// What changes when a pod must start anew.
+    pub digests: Digests,
+    /// Whether the servers are given a key to encrypt Secrets in the store with. Planes from before there was one have
+    /// none: a server that did not know it could not read what another wrote.
+    pub encryption_key: bool,
     /// When the first of them ends.
     pub expires: jiff::Timestamp,
+    /// How far the replacement of an authority is.
+    pub phase: Phase,
+    /// When to look again, if nothing tells of a change before.
+    pub look_again: Option<jiff::Timestamp>,
 }
 
-/// Sees to the certificates: makes those that are not there, that end soon or that lack a name.
+/// What the spec says of certificates.
+struct Terms {
+    lifetime: Duration,
+    before: Duration,
+    overlap: Duration,
+    /// The value of the annotation that asks for new authorities.
+    asked: String,
+}
+
+impl Terms {
+    fn of(plane: &ManagementPlane) -> Result<Self, Error> {
+        let spec = &plane.spec.certificates;
+        let read = |text: &str| {
+            let wrong =
+                || Error::Convert { what: "a duration of the ManagementPlane", message: text.to_owned() };
+            duration::parse(text).ok_or_else(wrong)
+        };
+        Ok(Self {
+            lifetime: read(&spec.duration)?,
+            before: read(&spec.renew_before)?,
+            overlap: read(&spec.authority_overlap)?,
+            asked: plane.annotations().get(ROTATE_AUTHORITIES).cloned().unwrap_or_default(),
+        })
+    }
+}
+
+/// The authorities of a management plane.
+struct Authorities {
+    apiserver: Authority,
+    /// None when etcd is not ours.
+    etcd: Option<Authority>,
+}
+
+/// Sees to the certificates: makes those that are not there, that end soon, that lack a name or that a former authority
+/// signed; and takes the replacement of an authority a step on.
 pub async fn certificates(
     plane: &ManagementPlane,
     deployed: &Deployed,
     raw: &Raw,
     now: jiff::Timestamp,
 ) -> Result<Certificates, Error> {
-    let spec = &plane.spec.certificates;
-    let invalid =
-        |text: &str| Error::Convert { what: "a duration of the ManagementPlane", message: text.to_owned() };
-    let lifetime = duration::parse(&spec.duration).ok_or_else(|| invalid(&spec.duration))?;
-    let before = duration::parse(&spec.renew_before).ok_or_else(|| invalid(&spec.renew_before))?;
+    let terms = Terms::of(plane)?;
+    let mut authorities = Authorities {
+        apiserver: authority(plane, raw, PKI_SECRET, PLANE_AUTHORITY, &terms, now).await?,
+        etcd: match deployed.store {
+            Store::Managed(_) => {
+                Some(authority(plane, raw, ETCD_CA_SECRET, ETCD_AUTHORITY, &terms, now).await?)
+            }
+            _ => None,
+        },
+    };
+    loop {
+        let mut issued = issue(plane, &authorities, &terms, raw, now).await?;
+        let mut everywhere = true;
+        if issued.phase != Phase::Settled {
+            everywhere = taken_up::by_pods(plane, deployed, raw, &issued.digests).await?;
+            if !everywhere {
+                // Kubeconfigs are written anew when this changes, and a server that does not know the new authority yet
+                // would sign them with the old one.
+                issued.ca = authorities.apiserver.bundle_of_before();
+            }
+            everywhere = everywhere && taken_up::by_kubeconfigs(raw, &authorities.apiserver).await?;
+        }
+        let mut stepped = false;
+        for (secret, name, held) in [
+            (PKI_SECRET, PLANE_AUTHORITY, Some(&mut authorities.apiserver)),
+            (ETCD_CA_SECRET, ETCD_AUTHORITY, authorities.etcd.as_mut()),
+        ] {
+            let Some(held) = held else { continue };
+            if let Some(next) = held.step(name, &terms.asked, everywhere, terms.overlap, now)? {
+                save(plane, raw, secret, &next).await?;
+                tracing::info!(secret, phase = ?next.phase(), "an authority is being replaced");
+                *held = next;
+                stepped = true;
+            }
+        }
+        // What the new state asks for is written at once; nothing has taken it up yet, so this ends.
+        if !stepped {
+            return Ok(issued);
+        }
+    }
+}
 
-    let authority = authority(plane, raw, PKI_SECRET, PLANE_AUTHORITY, now).await?;
+/// Writes what is due under these authorities.
+async fn issue(
+    plane: &ManagementPlane,
+    authorities: &Authorities,
+    terms: &Terms,
+    raw: &Raw,
+    now: jiff::Timestamp,
+) -> Result<Certificates, Error> {
+    let authority = &authorities.apiserver;
+    let (bundle, signer) = (authority.bundle(), authority.signer_digest());
     let names = serving_names(plane);
-    let inputs = names.join(",");
+    let inputs = format!("{},signer={signer},bridges={}", names.join(","), digest([&*authority.bridges()]));
     let serving = stored(plane, raw, SERVING_SECRET).await?;
-    let serving = match serving.and_then(|s| s.current(&inputs, before, now)) {
+    let serving = match serving.and_then(|s| s.current(&inputs, terms.before, now)) {
         Some(pair) => pair,
         None => {
-            let made = certificates::serving(&authority.key, names, lifetime, now)?;
+            let mut made = certificates::serving(&authority.current, names, terms.lifetime, now)?;
+            made.certificate.push_str(&authority.bridges());
             write_pair(plane, raw, SERVING_SECRET, &made, &inputs, json!({})).await?;
             made
         }
     };
+    let server = internal_endpoint(plane);
+    let inputs = format!("{server},signer={signer},trusted={}", authority.trust_digest());
     let admin = stored(plane, raw, ADMIN_SECRET).await?;
-    let inputs = internal_endpoint(plane);
-    if admin.and_then(|s| s.current(&inputs, before, now)).is_none() {
-        let made =
-            certificates::client(&authority.key, "kplane-controllers", "system:masters", lifetime, now)?;
-        let kubeconfig = admin_kubeconfig(&inputs, &authority, &made)?;
+    if admin.and_then(|s| s.current(&inputs, terms.before, now)).is_none() {
+        let user = "kplane-controllers";
+        let made = certificates::client(&authority.current, user, "system:masters", terms.lifetime, now)?;
+        let kubeconfig = admin_kubeconfig(&server, &bundle, &made)?;
         write_pair(plane, raw, ADMIN_SECRET, &made, &inputs, json!({ "kubeconfig": kubeconfig })).await?;
     }
-    let mut digest = Sha256::new();
-    digest.update(&serving.certificate);
-    digest.update(&authority.certificate);
-    let mut expires = serving.expires;
-    if matches!(deployed.store, Store::Managed(_)) {
-        let client = etcd(plane, raw, lifetime, before, now).await?;
-        digest.update(&client.certificate);
-        expires = expires.min(client.expires);
+    let mut certificates = Certificates {
+        digests: Digests { apiserver: digest([&*bundle]), etcd: String::new() },
+        ca: bundle,
+        encryption_key: read(plane, raw, PKI_SECRET).await?.is_some_and(|f| f.text(ENCRYPTION_KEY).is_some()),
+        expires: serving.expires,
+        phase: authority.phase(),
+        look_again: authority.look_again(),
+    };
+    if let Some(authority) = &authorities.etcd {
+        let client = issue_etcd(plane, authority, terms, raw, now).await?;
+        let apiserver =
+            digest([certificates.ca.as_str(), client.certificate.as_str(), &authority.trust_digest()]);
+        certificates.digests = Digests { apiserver, etcd: authority.trust_digest() };
+        certificates.expires = certificates.expires.min(client.expires);
+        if certificates.phase == Phase::Settled || authority.phase() == Phase::Trusting {
+            certificates.phase = authority.phase();
+        }
+        certificates.look_again = certificates.look_again.into_iter().chain(authority.look_again()).min();
     }
-    let digest = digest.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    Ok(Certificates { ca: authority.certificate, digest, expires })
+    Ok(certificates)
 }
 
-/// Sees to etcd's certificates; the client's. Members read theirs at each handshake, so that a new one needs no restart.
-async fn etcd(
+/// Writes etcd's certificates that are due; the client's. Members read theirs at each handshake, so that a new one needs
+/// no restart; whom they trust they read at their start.
+async fn issue_etcd(
     plane: &ManagementPlane,
+    authority: &Authority,
+    terms: &Terms,
     raw: &Raw,
-    lifetime: Duration,
-    before: Duration,
     now: jiff::Timestamp,
 ) -> Result<Pair, Error> {
-    let authority = authority(plane, raw, ETCD_CA_SECRET, ETCD_AUTHORITY, now).await?;
     let mut client = None;
     for (secret, names, serves) in [
         (ETCD_SECRET, build::member_names(plane), true),
         (ETCD_CLIENT_SECRET, build::etcd_client_names(), false),
     ] {
-        let inputs = names.join(",");
+        let inputs = format!(
+            "{},signer={},trusted={}",
+            names.join(","),
+            authority.signer_digest(),
+            authority.trust_digest()
+        );
         let there = stored(plane, raw, secret).await?;
-        client = Some(match there.and_then(|s| s.current(&inputs, before, now)) {
+        client = Some(match there.and_then(|s| s.current(&inputs, terms.before, now)) {
             Some(pair) => pair,
             None => {
-                let made = certificates::etcd(&authority.key, names, serves, lifetime, now)?;
-                let ca = json!({ "ca.crt": authority.certificate });
+                let made = certificates::etcd(&authority.current, names, serves, terms.lifetime, now)?;
+                let ca = json!({ "ca.crt": authority.bundle() });
                 write_pair(plane, raw, secret, &made, &inputs, ca).await?;
                 made
             }
@@ -106,35 +212,37 @@ async fn etcd(
     client.ok_or(Error::Convert { what: "etcd's certificates", message: "none was made".into() })
 }
 
-/// The authority in a Secret, made if there is none. Nothing made by another authority would be trusted any more, so it
-/// stays while it is there.
+/// The authority in a Secret, made if there is none. Nothing made by another authority would be trusted any more, so one
+/// that cannot be read is not made anew.
 async fn authority(
     plane: &ManagementPlane,
     raw: &Raw,
     secret: &str,
     name: &str,
+    terms: &Terms,
     now: jiff::Timestamp,
-) -> Result<Pair, Error> {
-    match stored(plane, raw, secret).await? {
-        Some(Stored { pair: Some(pair), .. }) => Ok(pair),
-        Some(Stored { pair: None, .. }) => {
-            let message = format!("Secret {secret} holds no certificate and key");
-            Err(Error::Convert { what: "the certificate authority", message })
+) -> Result<Authority, Error> {
+    match read(plane, raw, secret).await? {
+        Some(found) => {
+            Authority::of_secret(|key| found.text(key), |key| found.annotation(key)).ok_or_else(|| {
+                let message = format!("Secret {secret} holds no certificate and key of an authority");
+                Error::Convert { what: "the certificate authority", message }
+            })
         }
         None => {
-            let made = certificates::authority(name, now)?;
-            write_authority(plane, raw, secret, &made).await?;
+            let made = Authority::new(name, &terms.asked, now)?;
+            create(plane, raw, secret, &made).await?;
             Ok(made)
         }
     }
 }
 
-fn admin_kubeconfig(server: &str, authority: &Pair, made: &Pair) -> Result<String, Error> {
+fn admin_kubeconfig(server: &str, bundle: &str, made: &Pair) -> Result<String, Error> {
     let config = json!({
         "apiVersion": "v1",
         "kind": "Config",
         "clusters": [{ "name": "kplane", "cluster": {
-            "server": server, "certificate-authority-data": STANDARD.encode(&authority.certificate),
+            "server": server, "certificate-authority-data": STANDARD.encode(bundle),
         }}],
         "users": [{ "name": "kplane-controllers", "user": {
             "client-certificate-data": STANDARD.encode(&made.certificate),
@@ -165,6 +273,25 @@ fn serving_names(plane: &ManagementPlane) -> Vec<String> {
     names
 }
 
+/// A Secret.
+struct Found(Value);
+
+impl Found {
+    fn text(&self, key: &str) -> Option<String> {
+        let encoded = self.0.get("data")?.get(key)?.as_str()?;
+        String::from_utf8(STANDARD.decode(encoded).ok()?).ok()
+    }
+
+    fn annotation(&self, key: &str) -> Option<&str> {
+        self.0.get("metadata")?.get("annotations")?.get(key)?.as_str()
+    }
+}
+
+async fn read(plane: &ManagementPlane, raw: &Raw, name: &str) -> Result<Option<Found>, Error> {
+    let path = build::secret(plane, name, json!({}), json!({})).path();
+    Ok(raw::optional(raw.get(&path).await)?.map(Found))
+}
+
 /// A pair as it is in its Secret.
 struct Stored {
     pair: Option<Pair>,
@@ -181,46 +308,54 @@ impl Stored {
 }
 
 async fn stored(plane: &ManagementPlane, raw: &Raw, name: &str) -> Result<Option<Stored>, Error> {
-    let path = build::secret(plane, name, json!({}), json!({})).path();
-    let Some(secret) = raw::optional(raw.get(&path).await)? else { return Ok(None) };
-    let text = |key: &str| {
-        let encoded = secret.get("data")?.get(key)?.as_str()?;
-        String::from_utf8(STANDARD.decode(encoded).ok()?).ok()
-    };
-    let annotation = |key: &str| secret.get("metadata")?.get("annotations")?.get(key)?.as_str();
-    let is_authority = name == PKI_SECRET || name == ETCD_CA_SECRET;
-    let (certificate, key) = if is_authority { ("ca.crt", "ca.key") } else { ("tls.crt", "tls.key") };
+    let Some(found) = read(plane, raw, name).await? else { return Ok(None) };
     let pair = || {
         Some(Pair {
-            certificate: text(certificate)?,
-            key: text(key)?,
-            expires: annotation(EXPIRATION_ANNOTATION)?.parse().ok()?,
+            certificate: found.text("tls.crt")?,
+            key: found.text("tls.key")?,
+            expires: found.annotation(EXPIRATION_ANNOTATION)?.parse().ok()?,
         })
     };
-    let inputs = annotation(INPUTS_ANNOTATION).unwrap_or_default().to_owned();
+    let inputs = found.annotation(INPUTS_ANNOTATION).unwrap_or_default().to_owned();
     Ok(Some(Stored { pair: pair(), inputs }))
 }
 
-/// Writes an authority; that of the API server with the secret from which the keys of service account tokens derive.
-async fn write_authority(
-    plane: &ManagementPlane,
-    raw: &Raw,
-    name: &str,
-    authority: &Pair,
-) -> Result<(), Error> {
-    let mut data = json!({ "ca.crt": authority.certificate, "ca.key": authority.key });
+/// 32 random bytes, as a line of base64.
+fn random_line() -> Result<String, Error> {
+    let mut secret = [0; 32];
+    let random = rustls::crypto::ring::default_provider().secure_random;
+    random.fill(&mut secret).map_err(|_| Error::Convert {
+        what: "a secret",
+        message: "the system gave no random bytes".into(),
+    })?;
+    Ok(format!("{}\n", STANDARD.encode(secret)))
+}
+
+/// Writes a new authority; that of the API server with the secrets that all its replicas share: from which the keys of
+/// service account tokens derive, and with which Secrets are encrypted in the store.
+async fn create(plane: &ManagementPlane, raw: &Raw, name: &str, made: &Authority) -> Result<(), Error> {
+    let (mut data, annotations) = made.to_secret();
     if name == PKI_SECRET {
-        let mut secret = [0; 32];
-        rustls::crypto::ring::default_provider().secure_random.fill(&mut secret).map_err(|_| {
-            Error::Convert { what: "a secret", message: "the system gave no random bytes".into() }
-        })?;
-        data["plane.key"] = format!("{}\n", STANDARD.encode(secret)).into();
+        data["plane.key"] = random_line()?.into();
+        data[ENCRYPTION_KEY] = random_line()?.into();
     }
-    let annotations = json!({ EXPIRATION_ANNOTATION: authority.expires.to_string() });
     // Like etcd's volumes it outlives the ManagementPlane: without it nobody could use the data they hold.
     let object = build::secret(plane, name, data, annotations).kept();
     // Never over one that is there.
     raw.post(&object.collection, &object.value).await?;
+    Ok(())
+}
+
+/// Writes an authority that has changed, over what was read.
+async fn save(plane: &ManagementPlane, raw: &Raw, name: &str, changed: &Authority) -> Result<(), Error> {
+    let (data, annotations) = changed.to_secret();
+    let path = build::secret(plane, name, json!({}), json!({})).path();
+    let version = raw.get(&path).await?["metadata"]["resourceVersion"].clone();
+    let patch = json!({
+        "metadata": { "resourceVersion": version, "annotations": annotations },
+        "stringData": data,
+    });
+    raw.merge(&path, &patch).await?;
     Ok(())
 }
 

@@ -4,12 +4,15 @@
 //! says how it is doing.
 
 mod apply;
+mod authority;
 mod build;
 mod certificates;
 mod delete;
 mod issue;
 mod status;
+mod taken_up;
 mod trouble;
+mod upgrade;
 mod validate;
 
 use std::sync::Arc;
@@ -34,6 +37,8 @@ use validate::Decision;
 
 /// How often what is deployed is looked at when nothing tells of a change.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
+/// How long the record of a failed upgrade may take to be read again.
+const AT_ONCE: Duration = Duration::from_millis(500);
 /// How often certificates are looked at once all is well.
 const LOOK_AT_CERTIFICATES: Duration = Duration::from_secs(3600);
 
@@ -112,7 +117,13 @@ async fn reconcile(plane: Arc<ManagementPlane>, context: Arc<Context>) -> Result
     }
     context.succeeded(plane.as_ref());
     Ok(match observed {
-        Observed::Deployed(applied) if applied.is_ready() => Action::requeue(LOOK_AT_CERTIFICATES),
+        Observed::Deployed(applied) if applied.is_settled() => {
+            let left = applied.look_again.map(|then| then.as_second().saturating_sub(now.as_second()));
+            let left = left.map(|seconds| Duration::from_secs(u64::try_from(seconds).unwrap_or(0) + 1));
+            Action::requeue(left.unwrap_or(LOOK_AT_CERTIFICATES).min(LOOK_AT_CERTIFICATES))
+        }
+        // What ran is put back at once.
+        Observed::Deployed(applied) if applied.failed_upgrade.is_some() => Action::requeue(AT_ONCE),
         Observed::Deployed(_) => Action::requeue(LOOK_AGAIN),
         _ => Action::await_change(),
     })

@@ -1,11 +1,14 @@
 //! The status of a management plane (no client required, but for Events).
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kplane_crds::conditions::{
-    APISERVER_READY, CERTIFICATES_READY, FIELDS_SUPPORTED, READY, STORE_READY, reason,
+    APISERVER_READY, CERTIFICATES_READY, FIELDS_SUPPORTED, READY, STORE_READY, UPGRADING, reason,
 };
 use kplane_crds::v1alpha1::{ManagementPlane, ManagementPlaneStatus, Topology};
 
 use super::apply::Applied;
+use super::authority::Phase;
+use super::upgrade::Rollout;
 use crate::management::context::Context;
 use crate::management::plane::{Health, PlaneHealth};
 use crate::runtime::conditions::{Conditions, find};
@@ -106,14 +109,25 @@ fn deployed(status: &mut ManagementPlaneStatus, conditions: &mut Conditions, app
     if applied.endpoint.is_some() {
         status.endpoint.clone_from(&applied.endpoint);
     }
-    if applied.apiserver.0 > 0 {
-        status.version = Some(applied.version.clone());
-    }
     let issued = match applied.expires {
         Some(expires) => format!("the certificates are issued; the first ends at {expires:.0}"),
         None => "the certificates are issued".to_owned(),
     };
-    conditions.set(CERTIFICATES_READY, true, reason::RECONCILED, issued);
+    let (why, issued) = match applied.authorities {
+        Some(Phase::Trusting) => (
+            "TrustingNewAuthority",
+            format!(
+                "{issued}; an authority is being replaced: pods and kubeconfigs are told to trust the new one"
+            ),
+        ),
+        Some(Phase::Overlapping) => {
+            let until = applied.look_again.map(|until| format!(" until {until:.0}")).unwrap_or_default();
+            let told = "an authority was replaced: all is signed by the new one, and the old one is trusted";
+            ("OldAuthorityTrusted", format!("{issued}; {told}{until}"))
+        }
+        _ => (reason::RECONCILED, issued),
+    };
+    conditions.set(CERTIFICATES_READY, true, why, issued);
     match applied.etcd {
         Some((ready, wanted)) => {
             let message = format!("{ready} of {wanted} members of etcd are ready");
@@ -136,7 +150,13 @@ fn deployed(status: &mut ManagementPlaneStatus, conditions: &mut Conditions, app
     let message = format!("{available} of {wanted} replicas of the API server are available");
     let why = if available > 0 { reason::RECONCILED } else { reason::PROGRESSING };
     conditions.set(APISERVER_READY, available > 0, why, message.clone());
-    if applied.is_ready() {
+    let upgrading = upgrade(status, conditions, applied);
+    if let Some((kept, message)) = upgrading.kept {
+        // What ran goes on running: only somebody who changes the spec gets further.
+        conditions.stalled(kept, message);
+    } else if applied.is_ready() && upgrading.going {
+        conditions.ready("Upgrading", message);
+    } else if applied.is_ready() {
         conditions.ready(reason::RECONCILED, message);
     } else if let Some(trouble) = &applied.trouble {
         conditions.reconciling(trouble.reason, trouble.message.clone());
@@ -149,26 +169,83 @@ fn deployed(status: &mut ManagementPlaneStatus, conditions: &mut Conditions, app
     }
 }
 
-/// Emits an Event when readiness or its reason changes.
-pub async fn announce(plane: &ManagementPlane, new: &ManagementPlaneStatus, context: &Context) {
-    let old = plane.status.as_ref().and_then(|s| find(&s.conditions, READY));
-    let Some(new) = find(&new.conditions, READY) else { return };
-    if old.is_some_and(|old| old.status == new.status && old.reason == new.reason) {
-        return;
+/// What an upgrade means for readiness.
+struct Upgrading {
+    /// Whether a rollout goes on.
+    going: bool,
+    /// Why the version is not what the spec wants: reason and message.
+    kept: Option<(&'static str, String)>,
+}
+
+/// Says which version runs, and how a change of it is.
+fn upgrade(status: &mut ManagementPlaneStatus, conditions: &mut Conditions, applied: &Applied) -> Upgrading {
+    let Some(plan) = &applied.plan else { return Upgrading { going: false, kept: None } };
+    if applied.rollout == Some(Rollout::Done) {
+        status.version = Some(plan.run.version.clone());
+        status.image = Some(plan.run.image.clone());
+        if plan.kept.is_none() {
+            status.failed_upgrade = None;
+        }
     }
-    if new.status == "True" {
-        context.events.normal(plane, "Ready", &new.message).await;
-    } else {
-        context.events.warning(plane, &new.reason, &new.message).await;
+    if let Some(failed) = &applied.failed_upgrade {
+        status.failed_upgrade = Some(failed.clone());
+        conditions.set(UPGRADING, false, "UpgradeFailed", failed.message.clone());
+        return Upgrading { going: false, kept: Some(("UpgradeFailed", failed.message.clone())) };
+    }
+    if let Some(kept) = &plan.kept {
+        conditions.set(UPGRADING, false, kept.reason, kept.message.clone());
+        return Upgrading { going: false, kept: Some((kept.reason, kept.message.clone())) };
+    }
+    match &plan.from {
+        Some(from) if applied.rollout != Some(Rollout::Done) => {
+            let message = format!("from {} to {}", from.image, plan.run.image);
+            conditions.set(UPGRADING, true, "RollingOut", message);
+            Upgrading { going: true, kept: None }
+        }
+        _ => {
+            conditions.set(
+                UPGRADING,
+                false,
+                reason::RECONCILED,
+                format!("{} is what is wanted", plan.run.image),
+            );
+            Upgrading { going: false, kept: None }
+        }
+    }
+}
+
+/// Emits an Event when a condition that people wait for, or its reason, changes.
+pub async fn announce(plane: &ManagementPlane, new: &ManagementPlaneStatus, context: &Context) {
+    let old = plane.status.as_ref().map_or(&[][..], |status| &status.conditions);
+    let changed = |type_: &str| {
+        let new = find(&new.conditions, type_)?;
+        let same = |old: &Condition| old.status == new.status && old.reason == new.reason;
+        (!find(old, type_).is_some_and(same)).then_some(new)
+    };
+    if let Some(ready) = changed(READY) {
+        let reason = if ready.status == "True" { "Ready" } else { ready.reason.as_str() };
+        if ready.status == "True" {
+            context.events.normal(plane, reason, &ready.message).await;
+        } else {
+            context.events.warning(plane, reason, &ready.message).await;
+        }
+    }
+    // Their first word is no news, and what keeps the plane from being ready was said.
+    for type_ in [CERTIFICATES_READY, UPGRADING] {
+        if let Some(changed) = changed(type_).filter(|_| find(old, type_).is_some()) {
+            let reason = if changed.reason == reason::RECONCILED { type_ } else { changed.reason.as_str() };
+            context.events.normal(plane, reason, &changed.message).await;
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::management::management_plane::upgrade::{Kept, Plan, Release};
     use crate::runtime::conditions::is_true;
     use kplane_crds::conditions::STALLED;
-    use kplane_crds::v1alpha1::ManagementPlaneSpec;
+    use kplane_crds::v1alpha1::{FailedUpgrade, ManagementPlaneSpec};
 
     fn computed(observed: &Observed) -> ManagementPlaneStatus {
         let plane = ManagementPlane::new("default", ManagementPlaneSpec::default());
@@ -213,5 +290,57 @@ mod tests {
         assert_eq!(why(&applied), reason::ENDPOINT_PENDING);
         applied.endpoint = Some("https://x".into());
         assert_eq!(why(&applied), reason::RECONCILED);
+    }
+
+    fn planned(kept: Option<Kept>) -> Applied {
+        let release = |version: &str| Release { image: format!("i:{version}"), version: version.into() };
+        let from = kept.is_none().then(|| release("v1"));
+        let plan = Plan { run: release(if kept.is_none() { "v2" } else { "v1" }), from, kept };
+        Applied {
+            endpoint: Some("https://x".into()),
+            apiserver: (2, 2),
+            plan: Some(plan),
+            rollout: Some(Rollout::Going),
+            ..Applied::default()
+        }
+    }
+
+    #[test]
+    fn an_upgrade_is_seen_and_the_version_is_the_one_that_runs() {
+        let mut applied = planned(None);
+        let status = computed(&Observed::Deployed(Box::new(applied.clone())));
+        assert!(is_true(&status.conditions, UPGRADING) && is_true(&status.conditions, READY));
+        assert_eq!(find(&status.conditions, READY).unwrap().reason, "Upgrading");
+        assert_eq!(status.version, None);
+        applied.rollout = Some(Rollout::Done);
+        let status = computed(&Observed::Deployed(Box::new(applied)));
+        assert_eq!((status.version.as_deref(), status.image.as_deref()), (Some("v2"), Some("i:v2")));
+        assert!(!is_true(&status.conditions, UPGRADING));
+    }
+
+    #[test]
+    fn an_upgrade_that_cannot_be_stalls_and_says_what_to_do() {
+        let kept = Kept { reason: "VersionSkew", message: "go by v1.3 first".into() };
+        let status = computed(&Observed::Deployed(Box::new(planned(Some(kept)))));
+        let ready = find(&status.conditions, READY).unwrap();
+        assert_eq!((ready.status.as_str(), ready.reason.as_str()), ("False", "VersionSkew"));
+        assert!(is_true(&status.conditions, STALLED));
+        let failed = FailedUpgrade { image: "i:v2".into(), generation: 1, message: "mend it".into() };
+        let applied = Applied { failed_upgrade: Some(failed.clone()), ..planned(None) };
+        let status = computed(&Observed::Deployed(Box::new(applied)));
+        assert_eq!(find(&status.conditions, READY).unwrap().reason, "UpgradeFailed");
+        assert_eq!(status.failed_upgrade, Some(failed));
+    }
+
+    #[test]
+    fn the_replacement_of_an_authority_is_seen() {
+        let why = |authorities| {
+            let applied = Applied { authorities, ..planned(None) };
+            let status = computed(&Observed::Deployed(Box::new(applied)));
+            find(&status.conditions, CERTIFICATES_READY).unwrap().reason.clone()
+        };
+        assert_eq!(why(Some(Phase::Settled)), reason::RECONCILED);
+        assert_eq!(why(Some(Phase::Trusting)), "TrustingNewAuthority");
+        assert_eq!(why(Some(Phase::Overlapping)), "OldAuthorityTrusted");
     }
 }

@@ -4,8 +4,8 @@ use kplane_crds::v1alpha1::{ManagedEtcd, ManagementPlane};
 use serde_json::json;
 
 use super::{
-    APISERVER, ETCD_CLIENT_SECRET, Object, PKI_SECRET, PORT, SERVING_SECRET, container_security, etcd,
-    labels, pod_security, probe, secret_volume, selector, spread,
+    APISERVER, CERTIFICATES_ANNOTATION, ETCD_CLIENT_SECRET, Given, Object, PKI_SECRET, PORT, SERVING_SECRET,
+    container_security, etcd, labels, pod_security, probe, secret_volume, selector, spread,
 };
 use crate::management::management_plane::validate::{Deployed, Store};
 
@@ -80,12 +80,7 @@ fn arguments(plane: &ManagementPlane, deployed: &Deployed) -> Vec<String> {
     arguments
 }
 
-pub(super) fn deployment(
-    plane: &ManagementPlane,
-    deployed: &Deployed,
-    image: &str,
-    certificates: &str,
-) -> Object {
+pub(super) fn deployment(plane: &ManagementPlane, deployed: &Deployed, given: &Given) -> Object {
     let mut volumes = vec![
         secret_volume("tls", SERVING_SECRET),
         secret_volume("pki", PKI_SECRET),
@@ -98,7 +93,11 @@ pub(super) fn deployment(
         json!({ "name": "keys", "mountPath": format!("{DATA_DIR}/pki") }),
     ];
     // The server makes what is not in its data directory and reads what is.
-    mounts.extend(["ca.crt", "ca.key", "plane.key"].map(|file| {
+    let mut shared = vec!["ca.crt", "ca.key", "plane.key"];
+    if given.encryption_key {
+        shared.push("encryption.key");
+    }
+    mounts.extend(shared.into_iter().map(|file| {
         json!({ "name": "pki", "mountPath": format!("{DATA_DIR}/pki/{file}"), "subPath": file, "readOnly": true })
     }));
     if let Some(secret) = etcd_secret(deployed) {
@@ -129,11 +128,12 @@ pub(super) fn deployment(
             "spec": {
                 "replicas": deployed.replicas,
                 "strategy": strategy,
+                "progressDeadlineSeconds": plane.spec.apiserver.progress_deadline_seconds,
                 "selector": { "matchLabels": selector(APISERVER) },
                 "template": {
                     "metadata": {
                         "labels": labels(APISERVER),
-                        "annotations": { "controlplane.kplane.dev/certificates": certificates },
+                        "annotations": { CERTIFICATES_ANNOTATION: given.digests.apiserver },
                     },
                     "spec": {
                         "automountServiceAccountToken": false,
@@ -144,7 +144,7 @@ pub(super) fn deployment(
                         "terminationGracePeriodSeconds": SHUTDOWN_DELAY + 30,
                         "containers": [{
                             "name": "kplane-apiserver",
-                            "image": image,
+                            "image": given.image,
                             "imagePullPolicy": "IfNotPresent",
                             "command": ["kplane-apiserver"],
                             "args": arguments(plane, deployed),

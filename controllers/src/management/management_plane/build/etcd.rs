@@ -4,8 +4,8 @@ use kplane_crds::v1alpha1::{ManagedEtcd, ManagementPlane};
 use serde_json::json;
 
 use super::{
-    ETCD, ETCD_SECRET, Object, container_security, labels, pod_security, probe, secret_volume, selector,
-    spread,
+    CERTIFICATES_ANNOTATION, ETCD, ETCD_SECRET, Object, container_security, labels, pod_security, probe,
+    secret_volume, selector, spread,
 };
 
 /// etcd's image when none is named: the first with reliable progress notifications is 3.5.13.
@@ -69,7 +69,7 @@ pub(super) fn service(plane: &ManagementPlane) -> Object {
     )
 }
 
-pub(super) fn stateful_set(plane: &ManagementPlane, etcd: &ManagedEtcd) -> Object {
+pub(super) fn stateful_set(plane: &ManagementPlane, etcd: &ManagedEtcd, certificates: &str) -> Object {
     let domain = domain(plane);
     let members: Vec<String> = (0..etcd.replicas)
         .map(|index| format!("{ETCD}-{index}=https://{ETCD}-{index}.{domain}:2380"))
@@ -117,7 +117,10 @@ pub(super) fn stateful_set(plane: &ManagementPlane, etcd: &ManagedEtcd) -> Objec
                 "podManagementPolicy": "Parallel",
                 "selector": { "matchLabels": selector(ETCD) },
                 "template": {
-                    "metadata": { "labels": labels(ETCD) },
+                    "metadata": {
+                        "labels": labels(ETCD),
+                        "annotations": { CERTIFICATES_ANNOTATION: certificates },
+                    },
                     "spec": {
                         "automountServiceAccountToken": false,
                         "enableServiceLinks": false,

@@ -35,6 +35,29 @@ pub const ETCD_CLIENT_SECRET: &str = "kplane-etcd-client";
 /// The port of the API server in its pods and at its Service.
 pub const PORT: u16 = 6443;
 
+/// The annotation of pods that changes when they must start anew, because of certificates that they read at their start.
+pub const CERTIFICATES_ANNOTATION: &str = "controlplane.kplane.dev/certificates";
+
+/// What changes when the pods must start anew.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Digests {
+    /// Those of the API server.
+    pub apiserver: String,
+    /// Those of etcd.
+    pub etcd: String,
+}
+
+/// What the objects depend on besides the spec.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Given {
+    /// The image of the API server.
+    pub image: String,
+    /// The certificates that are read at a start.
+    pub digests: Digests,
+    /// Whether there is a key to encrypt Secrets in the store with.
+    pub encryption_key: bool,
+}
+
 /// One object to apply.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Object {
@@ -119,12 +142,12 @@ pub fn namespace(plane: &ManagementPlane) -> Object {
     }
 }
 
-/// All other objects. `certificates` is a digest of the certificates, which the API server reads only when it starts.
-pub fn build(plane: &ManagementPlane, deployed: &Deployed, image: &str, certificates: &str) -> Vec<Object> {
+/// All other objects.
+pub fn build(plane: &ManagementPlane, deployed: &Deployed, given: &Given) -> Vec<Object> {
     let mut objects = Vec::new();
     if let Store::Managed(managed) = &deployed.store {
         objects.push(etcd::service(plane));
-        objects.push(etcd::stateful_set(plane, managed));
+        objects.push(etcd::stateful_set(plane, managed, &given.digests.etcd));
         objects.push(network::of_etcd(plane));
         if managed.replicas > 1 {
             objects.push(disruption_budget(plane, ETCD));
@@ -136,7 +159,7 @@ pub fn build(plane: &ManagementPlane, deployed: &Deployed, image: &str, certific
     objects.push(exposure::service(plane));
     objects.extend(exposure::route(plane));
     objects.push(network::of_apiserver(plane));
-    objects.push(apiserver::deployment(plane, deployed, image, certificates));
+    objects.push(apiserver::deployment(plane, deployed, given));
     if deployed.replicas > 1 {
         objects.push(disruption_budget(plane, APISERVER));
     }

@@ -13,6 +13,11 @@ fn plane() -> ManagementPlane {
     ManagementPlane::new("default", spec)
 }
 
+fn given() -> Given {
+    let digests = Digests { apiserver: "a1".into(), etcd: "e1".into() };
+    Given { image: "image:1".into(), digests, encryption_key: true }
+}
+
 fn find(objects: &[Object], kind: &str, name: &str) -> Value {
     let found = objects.iter().find(|o| o.value["kind"] == kind && o.name == name);
     found.map(|o| o.value.clone()).unwrap_or_else(|| panic!("no {kind} {name}"))
@@ -21,7 +26,7 @@ fn find(objects: &[Object], kind: &str, name: &str) -> Value {
 #[test]
 fn a_deployed_plane_has_an_etcd_and_an_api_server() {
     let deployed = Deployed { store: Store::Managed(ManagedEtcd::default()), replicas: 2 };
-    let objects = build(&plane(), &deployed, "image:1", "digest");
+    let objects = build(&plane(), &deployed, &given());
     let etcd: StatefulSet = serde_json::from_value(find(&objects, "StatefulSet", ETCD)).unwrap();
     let etcd = etcd.spec.unwrap();
     assert_eq!(etcd.replicas, Some(3));
@@ -40,7 +45,7 @@ fn a_deployed_plane_has_an_etcd_and_an_api_server() {
 
 #[test]
 fn a_file_store_has_a_volume_and_no_etcd() {
-    let objects = build(&plane(), &Deployed { store: Store::File, replicas: 1 }, "image:1", "digest");
+    let objects = build(&plane(), &Deployed { store: Store::File, replicas: 1 }, &given());
     let server = find(&objects, "Deployment", APISERVER);
     assert_eq!(server["spec"]["strategy"]["type"], "Recreate");
     assert!(!objects.iter().any(|o| o.name == ETCD));
@@ -51,7 +56,7 @@ fn a_file_store_has_a_volume_and_no_etcd() {
 fn every_pod_is_restricted_and_mounts_only_what_is_there() {
     for store in [Store::Managed(ManagedEtcd::default()), Store::File] {
         let replicas = if store == Store::File { 1 } else { 2 };
-        let objects = build(&plane(), &Deployed { store, replicas }, "image:1", "digest");
+        let objects = build(&plane(), &Deployed { store, replicas }, &given());
         for object in objects.iter().filter(|o| o.value["spec"]["template"].is_object()) {
             let pod = &object.value["spec"]["template"]["spec"];
             assert_eq!(pod["securityContext"]["runAsNonRoot"], true, "{}", object.name);
@@ -97,12 +102,45 @@ fn tls_passes_through_an_ingress_and_a_gateway() {
     plane.spec.exposure.type_ = ExposureType::Ingress;
     plane.spec.exposure.host = Some("kplane.example.test".into());
     let deployed = Deployed { store: Store::File, replicas: 1 };
-    let ingress = find(&build(&plane, &deployed, "image:1", ""), "Ingress", APISERVER);
+    let ingress = find(&build(&plane, &deployed, &given()), "Ingress", APISERVER);
     assert_eq!(ingress["spec"]["rules"][0]["host"], "kplane.example.test");
     assert!(ingress["spec"].get("tls").is_none(), "it would end TLS");
     plane.spec.exposure.type_ = ExposureType::Gateway;
     plane.spec.exposure.gateway =
         Some(kplane_crds::v1alpha1::GatewayExposure { name: "edge".into(), ..Default::default() });
-    let route = find(&build(&plane, &deployed, "image:1", ""), "TLSRoute", APISERVER);
+    let route = find(&build(&plane, &deployed, &given()), "TLSRoute", APISERVER);
     assert_eq!(route["spec"]["parentRefs"][0], json!({ "name": "edge" }));
+}
+
+/// What is read only at a start is in an annotation: a change of it rolls the pods, and of those alone that it is for.
+#[test]
+fn pods_start_anew_for_what_they_read_at_their_start() {
+    let deployed = Deployed { store: Store::Managed(ManagedEtcd::default()), replicas: 2 };
+    let templates = |given: &Given| {
+        let objects = build(&plane(), &deployed, given);
+        let of = |kind: &str, name: &str| find(&objects, kind, name)["spec"]["template"].clone();
+        (of("Deployment", APISERVER), of("StatefulSet", ETCD))
+    };
+    let (server, etcd) = templates(&given());
+    assert_eq!(server["metadata"]["annotations"], json!({ CERTIFICATES_ANNOTATION: "a1" }));
+    assert_eq!(etcd["metadata"]["annotations"], json!({ CERTIFICATES_ANNOTATION: "e1" }));
+    let mut other = given();
+    other.digests.apiserver = "a2".into();
+    let (changed, same) = templates(&other);
+    assert!(changed != server && same == etcd);
+}
+
+/// All replicas encrypt with one key; a plane that has none from its beginning goes on without.
+#[test]
+fn the_key_of_the_store_is_given_to_every_replica() {
+    let deployed = Deployed { store: Store::Managed(ManagedEtcd::default()), replicas: 2 };
+    let mounted = |given: &Given| {
+        let server = find(&build(&plane(), &deployed, given), "Deployment", APISERVER);
+        let mounts = server["spec"]["template"]["spec"]["containers"][0]["volumeMounts"].clone();
+        mounts.as_array().unwrap().iter().any(|mount| {
+            mount["mountPath"] == "/var/lib/kplane/pki/encryption.key" && mount["subPath"] == "encryption.key"
+        })
+    };
+    assert!(mounted(&given()));
+    assert!(!mounted(&Given { encryption_key: false, ..given() }));
 }
