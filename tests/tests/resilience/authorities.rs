@@ -18,6 +18,15 @@ fn kubeconfig(plane: &Plane) -> Option<String> {
     secret_in(&client, "kplane-cp-load", "controlplane-load-kubeconfig", "kubeconfig-external")
 }
 
+/// Says that it is over when it goes.
+struct Finally<'a>(&'a AtomicBool);
+
+impl Drop for Finally<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
 #[test]
 fn both_are_replaced_under_load_and_nobody_is_refused() {
     // Trusted for no longer than it takes to replace all that the old one signed.
@@ -37,6 +46,8 @@ fn both_are_replaced_under_load_and_nobody_is_refused() {
 
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        // Also when the test fails: the other thread must end.
+        let _end = Finally(&done);
         // A client who reads its kubeconfig again when it changes, as one in a pod does.
         scope.spawn(|| {
             let mut seen = first.clone();
@@ -58,7 +69,6 @@ fn both_are_replaced_under_load_and_nobody_is_refused() {
         eventually("the old ones are gone", PATIENCE, || reason() == "True Reconciled");
         plane.wait_rolled_out();
         load.more(100);
-        done.store(true, Ordering::SeqCst);
     });
 
     let after = authorities();

@@ -12,7 +12,7 @@ use serde_json::json;
 /// How many write at once.
 const WRITERS: usize = 4;
 /// How long a rollout of everything may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(240);
 
 /// A control plane at the plane.
 fn control_plane(plane: &Plane, name: &str) -> Client {

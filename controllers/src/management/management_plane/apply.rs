@@ -101,10 +101,14 @@ pub async fn apply(
     let deployment = find("Deployment", APISERVER);
     let apiserver = (number(deployment, "/status/availableReplicas"), i64::from(deployed.replicas));
     let whole = apiserver.0 >= apiserver.1 && etcd.is_none_or(|(ready, wanted)| ready >= wanted);
-    // Only who is missed is asked after.
     let rollout = deployment.map(upgrade::rollout);
     let stuck = rollout == Some(Rollout::Stuck) && plan.from.is_some();
-    let trouble = if whole && !stuck { None } else { trouble::look(&raw, &plane.spec.namespace).await? };
+    // Only who is missed is asked after; an upgrade is of the servers alone.
+    let trouble = match (stuck, whole) {
+        (true, _) => trouble::look(&raw, &plane.spec.namespace, Some(APISERVER)).await?,
+        (false, true) => None,
+        (false, false) => trouble::look(&raw, &plane.spec.namespace, None).await?,
+    };
     // The next pass, which its record brings about, puts back what ran.
     let said = trouble.as_ref().map(|trouble| trouble.message.as_str());
     let failed_upgrade = stuck.then(|| upgrade::failed(plane, &plan, said));

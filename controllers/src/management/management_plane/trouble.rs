@@ -15,9 +15,10 @@ pub struct Trouble {
     pub message: String,
 }
 
-/// Looks at the pods and claims of the management plane; `None` when they say nothing that is wrong.
-pub async fn look(raw: &Raw, namespace: &str) -> Result<Option<Trouble>, Error> {
-    let selector = raw::encode(SELECTOR);
+/// Looks at the pods and claims of the management plane, or of one part of it; `None` when they say nothing that is wrong.
+pub async fn look(raw: &Raw, namespace: &str, part: Option<&str>) -> Result<Option<Trouble>, Error> {
+    let part = part.map(|name| format!(",app.kubernetes.io/name={name}")).unwrap_or_default();
+    let selector = raw::encode(&format!("{SELECTOR}{part}"));
     let list = async |plural: &str| -> Result<Vec<Value>, Error> {
         let path = format!("/api/v1/namespaces/{namespace}/{plural}?labelSelector={selector}");
         let list = raw::optional(raw.get(&path).await)?.unwrap_or_default();

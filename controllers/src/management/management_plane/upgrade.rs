@@ -148,11 +148,12 @@ pub fn rollout(deployment: &Value) -> Rollout {
 
 /// The record of an upgrade that did not come about. `trouble` is what the cluster says of the pods.
 pub fn failed(plane: &ManagementPlane, plan: &Plan, trouble: Option<&str>) -> FailedUpgrade {
+    let same = plan.from.as_ref().is_some_and(|from| from.version == plan.run.version);
     let name = |release: &Release| {
-        if release.version.is_empty() { release.image.clone() } else { release.version.clone() }
+        if same || release.version.is_empty() { release.image.clone() } else { release.version.clone() }
     };
     let message = format!(
-        "version {} did not become ready within {} seconds{}; {} runs again. Mend what is wrong, then change the spec: \
+        "{} did not become ready within {} seconds{}; {} runs again. Mend what is wrong, then change the spec: \
          another version, or the same after the old one",
         name(&plan.run),
         plane.spec.apiserver.progress_deadline_seconds,
@@ -229,7 +230,11 @@ mod tests {
         let plan = planned(&plane);
         assert_eq!((plan.run.version.as_str(), plan.kept.is_none()), ("v1.3.0", true));
         let record = failed(&plane, &plan, Some("no such image"));
-        assert!(record.message.contains("v1.2.0 runs again") && record.message.contains("no such image"));
+        assert!(
+            record.message.starts_with("v1.3.0 did")
+                && record.message.contains("v1.2.0 runs again")
+                && record.message.contains("no such image")
+        );
         if let Some(status) = &mut plane.status {
             status.failed_upgrade = Some(record);
         }
