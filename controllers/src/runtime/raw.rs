@@ -61,6 +61,11 @@ impl Raw {
         self.send(Method::PATCH, path, Some("application/merge-patch+json"), Some(body)).await
     }
 
+    /// Changes an object of a built-in kind by a strategic merge patch.
+    pub async fn strategic(&self, path: &str, body: &Value) -> Result<Value, kube::Error> {
+        self.send(Method::PATCH, path, Some("application/strategic-merge-patch+json"), Some(body)).await
+    }
+
     /// Applies an object by server-side apply, as this field manager, whose word outranks others'.
     pub async fn apply(&self, path: &str, manager: &str, body: &Value) -> Result<Value, kube::Error> {
         let path = format!("{path}?fieldManager={}&force=true", encode(manager));

@@ -170,6 +170,12 @@ impl Api {
         self.raw.merge(&kind.path(namespace, name), patch).await
     }
 
+    /// Puts a finalizer on an object that was read, beside those that others put there.
+    pub async fn add_finalizer(&self, kind: &Kind, object: &Value, finalizer: &str) -> Answer<Value> {
+        let patch = json!({ "metadata": { "uid": uid(object), "finalizers": [finalizer] } });
+        self.raw.strategic(&kind.path(namespace(object), name(object)), &patch).await
+    }
+
     /// Creates an object, or calls a subresource, by its path.
     pub async fn post_path(&self, path: &str, body: &Value) -> Answer<Value> {
         self.raw.post(path, body).await

@@ -408,8 +408,11 @@ async fn attempt(
     objects::normalise(resource, &mut new)?;
     admission.validate(&new, Some(&old)).await?;
 
-    // A write that changes nothing is none: the revision stays.
-    keep_times_if_unchanged(&old, &mut new);
+    // A write that changes nothing is none: the revision stays. Upstream compares what was sent; of an object that is
+    // written as its scale, the times of managers count (`IgnoreManagedFieldsTimestampsTransformer`).
+    if matches!(shape, admission::Shape::Whole) {
+        keep_times_if_unchanged(&old, &mut new);
+    }
     if new == old && objects::is_current(resource, stored) {
         return Ok(Attempt::Done(Box::new(Written { object: old, created: false, deleted: false })));
     }

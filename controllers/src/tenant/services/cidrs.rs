@@ -85,15 +85,17 @@ pub async fn reconcile(cx: &Cx<'_>) -> Result<Next, Error> {
             }
             continue;
         }
-        if !has_finalizer(cidr, FINALIZER) {
-            let mut finalizers = items(cidr, "/metadata/finalizers").to_vec();
-            finalizers.push(FINALIZER.into());
-            let patch = json!({ "metadata": { "finalizers": finalizers } });
-            raw::optional(cx.api.patch_unchanged(&SERVICE_CIDRS, cidr, patch).await)?;
-        }
-        tell(cx, cidr, "True", "", READY).await?;
+        futures::future::try_join(hold(cx, cidr), tell(cx, cidr, "True", "", READY)).await?;
     }
     Ok(wait.map_or(Next::Done, Next::After))
+}
+
+/// Puts the finalizer on a range.
+async fn hold(cx: &Cx<'_>, cidr: &Value) -> Result<(), Error> {
+    if !has_finalizer(cidr, FINALIZER) {
+        raw::optional(cx.api.add_finalizer(&SERVICE_CIDRS, cidr, FINALIZER).await)?;
+    }
+    Ok(())
 }
 
 async fn end(cx: &Cx<'_>, cidr: &Value, all: &[Value]) -> Result<Option<Duration>, Error> {

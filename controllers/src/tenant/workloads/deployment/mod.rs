@@ -27,8 +27,6 @@ const HASH: &str = "pod-template-hash";
 struct Rollout<'a> {
     cx: &'a Cx<'a>,
     /// The Deployment as it was last read or written.
-    read: Value,
-    /// The same with what is to be written of it.
     deployment: Value,
     /// Its ReplicaSets.
     sets: Vec<Value>,
@@ -57,7 +55,7 @@ pub async fn reconcile(cx: &Cx<'_>) -> Result<Next, Error> {
     }
     let parent = Parent { object: &deployment, kind: &DEPLOYMENTS, component: COMPONENT };
     let sets = pods::claim(cx, &parent, &REPLICA_SETS, &selector, |_| true).await?;
-    let mut rollout = Rollout { cx, read: deployment.clone(), deployment, sets };
+    let mut rollout = Rollout { cx, deployment, sets };
     let wait = rollout.advance(&selector).await?;
     Ok(wait.map_or(Next::Done, Next::After))
 }
@@ -93,9 +91,7 @@ impl Rollout<'_> {
 
     /// Writes the status that the Deployment now has.
     async fn write_status(&mut self) -> Result<(), Error> {
-        self.cx.api.merge_status(&DEPLOYMENTS, &self.read, &self.deployment).await?;
-        // Not what was answered: it may be of a newer spec, which the rest of this look is not about.
-        self.read = self.deployment.clone();
+        self.deployment = self.cx.api.update_status(&DEPLOYMENTS, &self.deployment).await?;
         Ok(())
     }
 
