@@ -58,6 +58,7 @@ kinds! {
     ATTRIBUTES_CLASSES = "storage.k8s.io/v1" "volumeattributesclasses" "VolumeAttributesClass";
     AUTOSCALERS = "autoscaling/v2" "horizontalpodautoscalers" "HorizontalPodAutoscaler";
     VALIDATING_POLICIES = "admissionregistration.k8s.io/v1" "validatingadmissionpolicies" "ValidatingAdmissionPolicy";
+    CLUSTER_ROLES = "rbac.authorization.k8s.io/v1" "clusterroles" "ClusterRole";
     LEASES = "coordination.k8s.io/v1" "leases" "Lease";
 }
 

@@ -6,7 +6,7 @@
 //!     (metadata of every materialised object of every VCP)            ├─▶ service accounts: default, root CA
 //!                                                                     ├─▶ garbage: the graph of owners
 //!                                                                     └─▶ tasks: workloads, services, storage,
-//!                                                                         certificates, nodes, policies
+//!                                                                         certificates, nodes, policies, roles
 //! ```
 //!
 //! What every control plane starts with is inherited, not materialised, and needs none of this; so the memory here
@@ -24,6 +24,7 @@ mod nodes;
 mod object;
 mod policies;
 mod queue;
+mod roles;
 mod router;
 mod service_accounts;
 mod services;

@@ -27,6 +27,12 @@ pub struct Identity {
     pub uid: Arc<str>,
 }
 
+impl super::queue::Key for Identity {
+    fn cluster(&self) -> &Arc<str> {
+        &self.cluster
+    }
+}
+
 /// Where an object is found.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Place {

@@ -26,7 +26,7 @@ pub async fn reconcile(cx: &Cx<'_>) -> Result<Next, Error> {
     for rule in items(&policy, "/spec/matchConstraints/resourceRules") {
         find_kinds(cx, rule, &mut kinds).await?;
     }
-    kinds.sort_by(|(a, _), (b, _)| (&a.group, &a.kind, &a.version).cmp(&(&b.group, &b.kind, &b.version)));
+    kinds.sort_by(|(a, _), (b, _)| (&a.group, &a.version, &a.kind).cmp(&(&b.group, &b.version, &b.kind)));
     kinds.dedup_by(|(a, _), (b, _)| a == b);
     let kind = policy.pointer("/spec/paramKind");
     let params = match kind.filter(|kind| kind.is_object()) {
@@ -45,10 +45,8 @@ pub async fn reconcile(cx: &Cx<'_>) -> Result<Next, Error> {
         .into_iter()
         .map(|(field, warning)| json!({"fieldRef": field, "warning": warning}))
         .collect();
-    let mut checking = json!({});
-    if !warnings.is_empty() {
-        checking["expressionWarnings"] = warnings.into();
-    }
+    // Null takes away what was said of an earlier generation.
+    let checking = json!({"expressionWarnings": (!warnings.is_empty()).then_some(warnings)});
     let status = json!({"status": {"observedGeneration": generation, "typeChecking": checking}});
     let path =
         format!("/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies/{}/status", name(&policy));

@@ -1,4 +1,7 @@
 //! A queue of keys: each is there once, is worked on by one worker at a time, and waits longer after each failure.
+//!
+//! One control plane holds no more workers than it leaves free, so that one whose webhooks answer slowly keeps nobody else's
+//! work waiting.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::future::Future;
@@ -29,10 +32,16 @@ pub enum Next {
     After(Duration),
 }
 
+/// What identifies a piece of work.
+pub trait Key: Clone + Eq + Hash + Send + Sync + std::fmt::Debug + 'static {
+    /// The control plane that it is about.
+    fn cluster(&self) -> &Arc<str>;
+}
+
 /// Works on keys.
 pub trait Worker: Send + Sync + 'static {
     /// What identifies a piece of work.
-    type Key: Clone + Eq + Hash + Send + Sync + std::fmt::Debug + 'static;
+    type Key: Key;
 
     /// The name in logs.
     const NAME: &'static str;
@@ -46,9 +55,15 @@ pub trait Worker: Send + Sync + 'static {
 
 struct State<K> {
     ready: VecDeque<K>,
-    /// In `ready`.
+    /// In `ready` or `held`.
     queued: HashSet<K>,
     running: HashSet<K>,
+    /// How many keys of a control plane are in `running`, where there are any.
+    busy: HashMap<Arc<str>, usize>,
+    /// What was ready while its control plane held enough workers; there is something only of those in `busy`.
+    held: VecDeque<(Arc<str>, VecDeque<K>)>,
+    /// How many keys are worked on at once.
+    workers: usize,
     /// Came again while running.
     again: HashSet<K>,
     delayed: BTreeMap<Instant, Vec<K>>,
@@ -70,6 +85,9 @@ impl<K> Default for Queue<K> {
                 ready: VecDeque::new(),
                 queued: HashSet::new(),
                 running: HashSet::new(),
+                busy: HashMap::new(),
+                held: VecDeque::new(),
+                workers: usize::MAX,
                 again: HashSet::new(),
                 delayed: BTreeMap::new(),
                 due: HashMap::new(),
@@ -80,7 +98,42 @@ impl<K> Default for Queue<K> {
     }
 }
 
-impl<K: Clone + Eq + Hash> Queue<K> {
+impl<K: Key> State<K> {
+    /// Whether a control plane may have a worker more: it holds fewer than are free.
+    fn may_run(&self, cluster: &Arc<str>) -> bool {
+        let free = self.workers.saturating_sub(self.running.len());
+        self.busy.get(cluster).is_none_or(|busy| *busy < free)
+    }
+
+    /// The next key that may run: of those that had to wait, then of the others.
+    fn pick(&mut self) -> Option<K> {
+        if let Some(at) = self.held.iter().position(|(cluster, _)| self.may_run(cluster))
+            && let Some((cluster, mut keys)) = self.held.remove(at)
+        {
+            let key = keys.pop_front();
+            if !keys.is_empty() {
+                // Behind the others that wait.
+                self.held.push_back((cluster, keys));
+            }
+            if key.is_some() {
+                return key;
+            }
+        }
+        while let Some(key) = self.ready.pop_front() {
+            let cluster = key.cluster();
+            if self.may_run(cluster) {
+                return Some(key);
+            }
+            match self.held.iter_mut().find(|(of, _)| of == cluster) {
+                Some((_, keys)) => keys.push_back(key),
+                None => self.held.push_back((cluster.clone(), VecDeque::from([key]))),
+            }
+        }
+        None
+    }
+}
+
+impl<K: Key> Queue<K> {
     fn lock(&self) -> MutexGuard<'_, State<K>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -135,11 +188,12 @@ impl<K: Clone + Eq + Hash> Queue<K> {
                 }
             }
         }
-        match state.ready.pop_front() {
+        match state.pick() {
             Some(key) => {
                 state.queued.remove(&key);
                 state.running.insert(key.clone());
-                if !state.ready.is_empty() {
+                *state.busy.entry(key.cluster().clone()).or_insert(0) += 1;
+                if !state.ready.is_empty() || !state.held.is_empty() {
                     drop(state);
                     self.changed.notify_one();
                 }
@@ -151,6 +205,7 @@ impl<K: Clone + Eq + Hash> Queue<K> {
                     state.ready.shrink_to(64);
                     state.queued.shrink_to(64);
                     state.running.shrink_to(64);
+                    state.busy.shrink_to(64);
                     state.again.shrink_to(64);
                     state.failures.shrink_to(64);
                     let kept = state.delayed.len();
@@ -180,7 +235,14 @@ impl<K: Clone + Eq + Hash> Queue<K> {
     /// Notes the end of the work on a key, and after a failure the first wait. Answers the wait that it brought.
     fn finished(&self, key: &K, failure: Option<Duration>) -> Option<Duration> {
         let mut state = self.lock();
-        state.running.remove(key);
+        if state.running.remove(key)
+            && let Some(busy) = state.busy.get_mut(key.cluster())
+        {
+            *busy -= 1;
+            if *busy == 0 {
+                state.busy.remove(key.cluster());
+            }
+        }
         let again = state.again.remove(key);
         let wait = if let Some(first) = failure {
             let count = state.failures.entry(key.clone()).or_insert(0);
@@ -204,6 +266,7 @@ impl<K: Clone + Eq + Hash> Queue<K> {
 /// Works on the queue of a worker until `shutdown`, on so many keys at once.
 pub async fn work<W: Worker>(worker: Arc<W>, concurrency: usize, shutdown: &CancellationToken) {
     let mut tasks = tokio::task::JoinSet::new();
+    worker.queue().lock().workers = concurrency.max(1);
     for _ in 0..concurrency.max(1) {
         let (worker, shutdown) = (worker.clone(), shutdown.clone());
         tasks.spawn(async move {
@@ -242,6 +305,79 @@ pub async fn work<W: Worker>(worker: Arc<W>, concurrency: usize, shutdown: &Canc
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl Key for i32 {
+        fn cluster(&self) -> &Arc<str> {
+            static ONE: std::sync::LazyLock<Arc<str>> = std::sync::LazyLock::new(|| "one".into());
+            &ONE
+        }
+    }
+
+    /// A piece of work that never ends in control planes whose name begins with `slow`.
+    #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+    struct Piece(Arc<str>, u32);
+
+    impl Key for Piece {
+        fn cluster(&self) -> &Arc<str> {
+            &self.0
+        }
+    }
+
+    #[derive(Default)]
+    struct Stuck {
+        queue: Queue<Piece>,
+        done: Mutex<Vec<Piece>>,
+    }
+
+    impl Worker for Stuck {
+        type Key = Piece;
+        const NAME: &'static str = "stuck";
+
+        fn queue(&self) -> &Queue<Piece> {
+            &self.queue
+        }
+
+        async fn reconcile(&self, key: Piece) -> Result<Next, Error> {
+            if key.0.starts_with("slow") {
+                tokio::time::sleep(Duration::from_secs(30)).await;
+            }
+            self.done.lock().unwrap().push(key);
+            Ok(Next::Done)
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn slow_control_planes_leave_workers_to_others() {
+        let stuck = Arc::new(Stuck::default());
+        let shutdown = CancellationToken::new();
+        for number in 0..100 {
+            stuck.queue.add(Piece("slow".into(), number));
+            stuck.queue.add(Piece("slow-too".into(), number));
+        }
+        for number in 0..10 {
+            stuck.queue.add(Piece("quick".into(), number));
+        }
+        let working = tokio::spawn({
+            let (stuck, shutdown) = (stuck.clone(), shutdown.clone());
+            async move { work(stuck, 8, &shutdown).await }
+        });
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(stuck.done.lock().unwrap().len(), 10, "the quick ones alone");
+        {
+            let state = stuck.queue.lock();
+            let mut busy: Vec<usize> = state.busy.values().copied().collect();
+            busy.sort_unstable();
+            assert_eq!(busy, [2, 4]);
+        }
+        // Nothing of the slow ones is forgotten: some are done each half minute.
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        assert_eq!(stuck.done.lock().unwrap().len(), 210);
+        let state = stuck.queue.lock();
+        assert!(state.busy.is_empty() && state.held.is_empty() && state.queued.is_empty());
+        drop(state);
+        shutdown.cancel();
+        working.await.unwrap();
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_key_is_there_once_and_comes_again_when_it_was_added_while_running() {

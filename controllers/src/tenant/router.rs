@@ -10,6 +10,7 @@ use super::follow::Sink;
 use super::garbage::Garbage;
 use super::namespaces::Namespaces;
 use super::object::Seen;
+use super::queue;
 use super::service_accounts::{CONFIG_MAP, SERVICE_ACCOUNT, ServiceAccounts};
 use super::tasks::{Change, Tasks};
 
@@ -20,6 +21,12 @@ pub struct NamespaceKey {
     pub cluster: Arc<str>,
     /// The namespace.
     pub name: Arc<str>,
+}
+
+impl queue::Key for NamespaceKey {
+    fn cluster(&self) -> &Arc<str> {
+        &self.cluster
+    }
 }
 
 /// What a list has shown so far. It lives as long as the list, and keeps hashes only.

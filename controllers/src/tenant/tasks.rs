@@ -14,9 +14,9 @@ use super::discovery::Discovery;
 use super::events::Recorder;
 use super::garbage::Garbage;
 use super::object::{Identity, Owner, Place, Seen};
-use super::queue::{Next, Queue, Worker};
+use super::queue::{self, Next, Queue, Worker};
 use super::value::{has_finalizer, label};
-use super::{certificates, nodes, policies, services, storage, workloads};
+use super::{certificates, nodes, policies, roles, services, storage, workloads};
 use crate::Error;
 use crate::runtime::raw::{self, Raw};
 
@@ -61,6 +61,8 @@ pub enum Task {
     LostPods,
     /// One ValidatingAdmissionPolicy.
     Policy,
+    /// The cluster roles of a control plane that gather the rules of others.
+    ClusterRoles,
 }
 
 /// One piece of work.
@@ -74,6 +76,12 @@ pub struct Key {
     pub namespace: Arc<str>,
     /// The name; empty if it is about all there are.
     pub name: Arc<str>,
+}
+
+impl queue::Key for Key {
+    fn cluster(&self) -> &Arc<str> {
+        &self.cluster
+    }
 }
 
 /// What happened to an object.
@@ -207,6 +215,9 @@ impl Tasks {
                 if api::VALIDATING_POLICIES.holds(place) && change != Change::Deleted =>
             {
                 self.add(&place.cluster, Task::Policy, "", &place.name);
+            }
+            "rbac.authorization.k8s.io" if api::CLUSTER_ROLES.holds(place) => {
+                self.add(&place.cluster, Task::ClusterRoles, "", "");
             }
             "storage.k8s.io" if api::ATTRIBUTES_CLASSES.holds(place) && change != Change::Deleted => {
                 self.add(&place.cluster, Task::Volumes, "", "");
@@ -342,6 +353,7 @@ impl Tasks {
             Task::Node => Box::pin(nodes::reconcile(&cx)).await,
             Task::LostPods => Box::pin(nodes::lost_pods(&cx)).await,
             Task::Policy => Box::pin(policies::reconcile(&cx)).await,
+            Task::ClusterRoles => Box::pin(roles::reconcile(&cx)).await,
         }
     }
 }
