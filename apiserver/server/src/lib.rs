@@ -23,6 +23,7 @@ mod egress;
 pub mod encryption;
 pub mod endpoints;
 pub mod filters;
+mod follow;
 mod foreign;
 mod front_proxy;
 mod health;

@@ -5,13 +5,12 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
 
-use futures::{FutureExt, StreamExt};
+use futures::FutureExt;
 use kplane_admission::recount::{counts, recount};
 use kplane_kinds::ResourceDef;
 use kplane_machinery::{Status, object};
-use kplane_registry::{AcrossEvent, AcrossRequest, ListRequest, ResourceKey, Vcp, VcpId};
+use kplane_registry::{ListRequest, ResourceKey, Vcp, VcpId};
 use serde_json::Value;
 
 use crate::app::App;
@@ -19,8 +18,8 @@ use crate::endpoints::cx::{Cx, Resource};
 use crate::endpoints::failures;
 use crate::endpoints::managed::Tracking;
 use crate::endpoints::write::{self, Change, Preconditions};
+use crate::follow;
 
-const BACKOFF: Duration = Duration::from_secs(1);
 const QUOTAS: &str = "resourcequotas";
 
 /// A namespace of a control plane.
@@ -28,39 +27,14 @@ type Place = (VcpId, Arc<str>);
 
 /// Runs until the server ends.
 pub async fn run(app: Arc<App>) {
-    while !app.shutdown.is_cancelled() {
-        if let Err(status) = follow(&app).await {
-            tracing::warn!(%status, "quotas could not be followed; trying again");
-        }
-        tokio::select! {
-            () = app.shutdown.cancelled() => {}
-            () = tokio::time::sleep(BACKOFF) => {}
-        }
-    }
+    follow::again(&app, "quotas", || follow(&app)).await;
 }
 
 async fn follow(app: &Arc<App>) -> Result<(), Status> {
     let key = ResourceKey::new("", QUOTAS);
     let mut watched: HashMap<Place, Arc<Vcp>> = HashMap::new();
     let mut dirty: BTreeSet<Place> = BTreeSet::new();
-    let mut request = AcrossRequest::default();
-    let revision = loop {
-        let page = app.registry.list_all(Some(&key), request.clone()).await.map_err(failures::store)?;
-        for item in &page.items {
-            let place = (item.vcp.id, Arc::from(item.object.namespace().unwrap_or("")));
-            watched.insert(place.clone(), item.vcp.clone());
-            dirty.insert(place);
-        }
-        match page.next {
-            Some(next) => {
-                request.after = Some(next);
-                request.revision = Some(page.revision);
-            }
-            None => break page.revision,
-        }
-    };
-    let changes = app.registry.watch_all(None, Some(revision)).await.map_err(failures::store)?;
-    futures::pin_mut!(changes);
+    let mut objects = follow::objects_and_all_changes(app, key.clone());
     loop {
         for place in std::mem::take(&mut dirty) {
             let Some(vcp) = watched.get(&place) else { continue };
@@ -68,26 +42,21 @@ async fn follow(app: &Arc<App>) -> Result<(), Status> {
                 watched.remove(&place);
             }
         }
-        let mut next = tokio::select! {
-            () = app.shutdown.cancelled() => return Ok(()),
-            change = changes.next() => change,
-        };
+        let mut next = objects.next().await?;
         // Changes that come together are counted once.
         loop {
-            let Some(change) = next else { return Ok(()) };
-            if let AcrossEvent::Event { vcp, resource, object, .. } = change.map_err(failures::store)?
-                && let Some(namespace) = object.namespace()
-            {
-                let place: Place = (vcp.id, Arc::from(namespace));
-                if resource == key {
-                    watched.insert(place.clone(), vcp);
+            let Some(seen) = next else { return Ok(()) };
+            if let Some(namespace) = seen.object.namespace() {
+                let place: Place = (seen.vcp.id, Arc::from(namespace));
+                if seen.resource == key {
+                    watched.insert(place.clone(), seen.vcp);
                 }
                 if watched.contains_key(&place) {
                     dirty.insert(place);
                 }
             }
-            match changes.next().now_or_never() {
-                Some(more) => next = more,
+            match objects.next().now_or_never() {
+                Some(more) => next = more?,
                 None => break,
             }
         }

@@ -4,13 +4,9 @@
 //! One loop a kind over all control planes; it holds nothing for those where nothing changes.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use futures::StreamExt;
 use kplane_machinery::{Status, object};
-use kplane_registry::{
-    AcrossEvent, AcrossRequest, EventKind, ListRequest, ObjectKey, ResourceKey, Stored, Vcp,
-};
+use kplane_registry::{EventKind, ListRequest, ObjectKey, ResourceKey, Stored, Vcp};
 use serde_json::{Value, json};
 
 use crate::app::App;
@@ -18,11 +14,10 @@ use crate::endpoints::cx::{Cx, Resource};
 use crate::endpoints::managed::{self, Tracking};
 use crate::endpoints::write::{self, Change, Preconditions};
 use crate::endpoints::{failures, system};
+use crate::follow;
 use crate::legacy_tokens;
 use crate::signing;
 
-/// How long to wait before a loop begins again after a failure.
-const BACKOFF: Duration = Duration::from_secs(1);
 const FLOW_CONTROL: &str = "flowcontrol.apiserver.k8s.io";
 /// The manager that the status of a flow schema is applied by.
 const FLOW_MANAGER: &str = "api-priority-and-fairness-config-consumer-v1";
@@ -65,48 +60,16 @@ pub const TOKEN_EPOCHS: Kind =
 
 /// Runs until the server ends.
 pub async fn run(app: Arc<App>, kind: Kind) {
-    while !app.shutdown.is_cancelled() {
-        if let Err(status) = follow(&app, kind).await {
-            tracing::warn!(%status, plural = kind.plural, "objects could not be followed; trying again");
-        }
-        tokio::select! {
-            () = app.shutdown.cancelled() => {}
-            () = tokio::time::sleep(BACKOFF) => {}
-        }
-    }
+    follow::again(&app, kind.plural, || follow(&app, kind)).await;
 }
 
 /// Every object that is there, then every change. A failure begins all of it again.
 async fn follow(app: &Arc<App>, kind: Kind) -> Result<(), Status> {
-    let key = ResourceKey::new(kind.group, kind.plural);
-    let mut request = AcrossRequest::default();
-    let revision = loop {
-        let page = app.registry.list_all(Some(&key), request.clone()).await.map_err(failures::store)?;
-        for item in &page.items {
-            settle(app, kind, &item.vcp, &item.object, EventKind::Modified).await?;
-        }
-        match page.next {
-            Some(next) => {
-                request.after = Some(next);
-                request.revision = Some(page.revision);
-            }
-            None => break page.revision,
-        }
-    };
-    let changes = app.registry.watch_all(Some(&key), Some(revision)).await.map_err(failures::store)?;
-    futures::pin_mut!(changes);
-    loop {
-        let change = tokio::select! {
-            () = app.shutdown.cancelled() => return Ok(()),
-            change = changes.next() => match change {
-                Some(change) => change.map_err(failures::store)?,
-                None => return Ok(()),
-            },
-        };
-        if let AcrossEvent::Event { kind: event, vcp, object, .. } = change {
-            settle(app, kind, &vcp, &object, event).await?;
-        }
+    let mut objects = follow::objects(app, ResourceKey::new(kind.group, kind.plural));
+    while let Some(seen) = objects.next().await? {
+        settle(app, kind, &seen.vcp, &seen.object, seen.change.unwrap_or(EventKind::Modified)).await?;
     }
+    Ok(())
 }
 
 /// Brings one object to where it should be. One that went meanwhile, or whose control plane did, needs nothing.
@@ -248,7 +211,7 @@ async fn flow_schema(app: &Arc<App>, vcp: &Arc<Vcp>, schema: &Value) -> Result<(
         }]},
     });
     write::update(&cx, &resource, status_change(name, object::uid(schema), Tracking::applied()), |old| {
-        managed::apply(&resource, Some("status"), old, &config, FLOW_MANAGER, true)
+        managed::apply(&cx, &resource, Some("status"), old, &config, FLOW_MANAGER, true)
     })
     .await
     .map(|_| ())

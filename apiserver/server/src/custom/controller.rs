@@ -7,11 +7,8 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures::StreamExt;
 use kplane_machinery::{Status, object};
-use kplane_registry::{
-    AcrossEvent, AcrossRequest, EventKind, ListRequest, ObjectKey, ResourceKey, Stored, Vcp, VcpId,
-};
+use kplane_registry::{EventKind, ListRequest, ObjectKey, ResourceKey, Stored, Vcp, VcpId};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
@@ -24,9 +21,10 @@ use crate::endpoints::delete::{self, DeleteOptions};
 use crate::endpoints::managed::Tracking;
 use crate::endpoints::write::{self, Change, Preconditions};
 use crate::endpoints::{failures, system};
+use crate::follow;
 
 const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
-/// How long to wait before the loop begins again after a failure.
+/// How long to wait at first before a definition is tried again.
 const BACKOFF: Duration = Duration::from_secs(1);
 const BACKOFF_MOST: Duration = Duration::from_secs(5);
 /// As many definitions are deleted at once.
@@ -40,56 +38,29 @@ const CONFORMANT: &str = "KubernetesAPIApprovalPolicyConformant";
 /// Runs until the server ends.
 pub async fn run(app: Arc<App>) {
     let deletions = Deletions::new();
-    while !app.shutdown.is_cancelled() {
-        if let Err(status) = follow(&app, &deletions).await {
-            tracing::warn!(%status, "the definitions of custom resources could not be followed; trying again");
-        }
-        tokio::select! {
-            () = app.shutdown.cancelled() => {}
-            () = tokio::time::sleep(BACKOFF) => {}
-        }
-    }
+    follow::again(&app, "the definitions of custom resources", || follow(&app, &deletions)).await;
 }
 
 /// Every definition that is there, then every change.
 async fn follow(app: &Arc<App>, deletions: &Arc<Deletions>) -> Result<(), Status> {
-    let key = resource_key();
-    let mut request = AcrossRequest::default();
-    let revision = loop {
-        let page = app.registry.list_all(Some(&key), request.clone()).await.map_err(failures::store)?;
-        for item in &page.items {
-            settle(app, deletions, &item.vcp, &item.object).await;
-        }
-        match page.next {
-            Some(next) => {
-                request.after = Some(next);
-                request.revision = Some(page.revision);
-            }
-            None => break page.revision,
-        }
-    };
-    let changes = app.registry.watch_all(Some(&key), Some(revision)).await.map_err(failures::store)?;
-    futures::pin_mut!(changes);
+    let mut objects = follow::objects(app, resource_key());
     let mut sweep = tokio::time::interval(SWEEP);
     loop {
-        let change = tokio::select! {
-            () = app.shutdown.cancelled() => return Ok(()),
+        let seen = tokio::select! {
             _ = sweep.tick() => {
                 app.definitions.sweep();
                 continue;
             }
-            change = changes.next() => match change {
-                Some(change) => change.map_err(failures::store)?,
+            seen = objects.next() => match seen? {
+                Some(seen) => seen,
                 None => return Ok(()),
             },
         };
-        if let AcrossEvent::Event { kind, vcp, object, .. } = change {
-            if kind != EventKind::Deleted {
-                settle(app, deletions, &vcp, &object).await;
-            }
-            if kind != EventKind::Added {
-                settle_others(app, &vcp, &object).await;
-            }
+        if !seen.gone() {
+            settle(app, deletions, &seen.vcp, &seen.object).await;
+        }
+        if !matches!(seen.change, None | Some(EventKind::Added)) {
+            settle_others(app, &seen.vcp, &seen.object).await;
         }
     }
 }
@@ -204,17 +175,28 @@ pub async fn establish(app: &Arc<App>, vcp: &Arc<Vcp>, name: &str) -> Result<(),
         stored.to_value().map_err(Status::internal)?["spec"]["group"].as_str().unwrap_or("").to_owned();
     let facts = app.definitions.of_group(&app.registry, vcp, &group).await?;
     let others = || facts.iter().map(|fact| &**fact).filter(|fact| *fact.name != *name);
+    change(&cx, &resource, name, Some("status"), |crd| accept(crd, others(), &system::now())).await
+}
+
+/// Changes a definition in the server's own name.
+async fn change(
+    cx: &Cx,
+    resource: &Resource,
+    name: &str,
+    subresource: Option<&str>,
+    make: impl Fn(&mut Value) -> Result<(), Status> + Sync,
+) -> Result<(), Status> {
     let change = Change {
         name,
-        subresource: Some("status"),
+        subresource,
         create: false,
         preconditions: Preconditions::default(),
-        tracking: Tracking::update("kube-apiserver", Some("status")),
+        tracking: Tracking::update("kube-apiserver", subresource),
         operation: kplane_admission::Operation::Update,
     };
-    write::update(&cx, &resource, change, |old| {
+    write::update(cx, resource, change, |old| {
         let mut crd = old.cloned().ok_or_else(|| Status::not_found(&resource.group_resource(), name))?;
-        accept(&mut crd, others(), &system::now())?;
+        make(&mut crd)?;
         Ok(crd)
     })
     .await
@@ -314,16 +296,7 @@ async fn clean_up(app: &Arc<App>, vcp: &Arc<Vcp>, crd: &Value) -> Result<(), Sta
         terminating(app, vcp, &name, &COMPLETED).await?;
     }
     let (cx, resource) = system_request(app, vcp, &name)?;
-    let change = Change {
-        name: &name,
-        subresource: None,
-        create: false,
-        preconditions: Preconditions::default(),
-        tracking: Tracking::update("kube-apiserver", None),
-        operation: kplane_admission::Operation::Update,
-    };
-    write::update(&cx, &resource, change, |old| {
-        let mut crd = old.cloned().ok_or_else(|| Status::not_found(&resource.group_resource(), &name))?;
+    change(&cx, &resource, &name, None, |crd| {
         let kept: Vec<Value> = crd["metadata"]["finalizers"]
             .as_array()
             .into_iter()
@@ -331,11 +304,10 @@ async fn clean_up(app: &Arc<App>, vcp: &Arc<Vcp>, crd: &Value) -> Result<(), Sta
             .filter(|f| *f != CLEANUP)
             .cloned()
             .collect();
-        object::set_meta(&mut crd, "finalizers", (!kept.is_empty()).then(|| kept.into()));
-        Ok(crd)
+        object::set_meta(crd, "finalizers", (!kept.is_empty()).then(|| kept.into()));
+        Ok(())
     })
     .await
-    .map(|_| ())
 }
 
 /// What is said of a deletion: the status, reason and message of `Terminating`.
@@ -345,21 +317,11 @@ const COMPLETED: Stage = ("False", "InstanceDeletionCompleted", "removed all ins
 
 async fn terminating(app: &Arc<App>, vcp: &Arc<Vcp>, name: &str, stage: &Stage) -> Result<(), Status> {
     let (cx, resource) = system_request(app, vcp, name)?;
-    let change = Change {
-        name,
-        subresource: Some("status"),
-        create: false,
-        preconditions: Preconditions::default(),
-        tracking: Tracking::update("kube-apiserver", Some("status")),
-        operation: kplane_admission::Operation::Update,
-    };
-    write::update(&cx, &resource, change, |old| {
-        let mut crd = old.cloned().ok_or_else(|| Status::not_found(&resource.group_resource(), name))?;
-        set(&mut crd, "Terminating", stage.0, stage.1, stage.2, &system::now());
-        Ok(crd)
+    change(&cx, &resource, name, Some("status"), |crd| {
+        set(crd, "Terminating", stage.0, stage.1, stage.2, &system::now());
+        Ok(())
     })
     .await
-    .map(|_| ())
 }
 
 /// Deletes the objects of a kind, a page at a time, and counts those that something holds.

@@ -17,6 +17,7 @@ use crate::endpoints::cx::{Cx, Resource};
 use crate::endpoints::failures;
 use crate::endpoints::managed::Tracking;
 use crate::endpoints::write::{self, Change, Preconditions};
+use crate::follow;
 
 const BACKOFF: Duration = Duration::from_secs(1);
 /// As many control planes follow their layers at once.
@@ -29,15 +30,7 @@ pub async fn run(app: Arc<App>) {
     if let Err(status) = roles::reconcile_all(&app).await {
         tracing::warn!(%status, "the policy of control planes could not follow their layers");
     }
-    while !app.shutdown.is_cancelled() {
-        if let Err(status) = follow(&app).await {
-            tracing::warn!(%status, "the records of control planes could not be followed; trying again");
-        }
-        tokio::select! {
-            () = app.shutdown.cancelled() => {}
-            () = tokio::time::sleep(BACKOFF) => {}
-        }
-    }
+    follow::again(&app, "the records of control planes", || follow(&app)).await;
 }
 
 async fn follow(app: &Arc<App>) -> Result<(), Status> {
