@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use http::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER};
 use http_body_util::BodyExt;
+use hyper_util::rt::TokioIo;
 use kube::client::Body;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::Runtime;
 
 /// How long an answer may take at all.
@@ -155,6 +157,33 @@ impl Client {
             body: response.into_body(),
             rest: Vec::new(),
         }
+    }
+
+    /// Asks for another protocol on the connection; the error is an answer that does not agree, with its text.
+    ///
+    /// # Errors
+    /// With the status and the text of such an answer.
+    ///
+    /// # Panics
+    /// If there is no answer.
+    pub fn upgrade(&self, path: &str, headers: &[(&str, &str)]) -> Result<Upgraded, (u16, String)> {
+        let mut all = vec![("Connection", "Upgrade")];
+        all.extend(headers);
+        let request = self.request("GET", path, &all, "");
+        RUNTIME.block_on(async {
+            let mut response = tokio::time::timeout(PATIENCE, self.inner.send(request))
+                .await
+                .expect("an answer in time")
+                .expect("an answer");
+            if response.status() != http::StatusCode::SWITCHING_PROTOCOLS {
+                let code = response.status().as_u16();
+                let text = response.into_body().collect().await.expect("a body").to_bytes();
+                return Err((code, String::from_utf8_lossy(&text).into_owned()));
+            }
+            let headers = response.headers().clone();
+            let upgraded = hyper::upgrade::on(&mut response).await.expect("a connection of our own");
+            Ok(Upgraded { headers, io: TokioIo::new(upgraded) })
+        })
     }
 
     fn request(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> http::Request<Body> {
@@ -350,6 +379,39 @@ impl Stream {
             self.rest.extend(chunk);
         }
         self.rest.drain(..count).collect()
+    }
+}
+
+/// A connection that speaks another protocol now.
+pub struct Upgraded {
+    /// The headers of the answer that agreed to it.
+    pub headers: http::HeaderMap,
+    io: TokioIo<hyper::upgrade::Upgraded>,
+}
+
+impl Upgraded {
+    /// Sends bytes.
+    ///
+    /// # Panics
+    /// If they cannot be sent.
+    pub fn say(&mut self, bytes: &[u8]) {
+        RUNTIME.block_on(async {
+            self.io.write_all(bytes).await.expect("a connection that is open");
+            self.io.flush().await.expect("a connection that is open");
+        });
+    }
+
+    /// The next so many bytes.
+    ///
+    /// # Panics
+    /// If they do not come in time.
+    pub fn hear(&mut self, count: usize) -> Vec<u8> {
+        let mut bytes = vec![0; count];
+        RUNTIME
+            .block_on(async { tokio::time::timeout(WATCH_PATIENCE, self.io.read_exact(&mut bytes)).await })
+            .expect("something comes in time")
+            .expect("a connection that is open");
+        bytes
     }
 }
 

@@ -14,7 +14,7 @@ use crate::body::full;
 use crate::dial::{Protocols, dial};
 use crate::pool::{Key, Lease, Pool, Sender, key};
 use crate::tls::TlsConfigs;
-use crate::{Caller, Error, Policy, ReplyBody, RequestBody, Stream, Target};
+use crate::{Caller, Error, Policy, ReplyBody, RequestBody, Target};
 
 /// What a call may cost.
 #[derive(Clone, Copy, Debug)]
@@ -91,10 +91,24 @@ impl Egress {
         self.exchange(caller, target, request, true).await.map_err(|failure| failure.error)
     }
 
-    /// A connection of its own for HTTP/1.1, such as is upgraded.
-    pub async fn connect(&self, caller: &Caller, target: &Target) -> Result<Stream, Error> {
+    /// Sends a request that asks for another protocol, over a connection of its own: it is the caller's, in that protocol,
+    /// if the answer says so.
+    pub async fn upgrade(
+        &self,
+        caller: &Caller,
+        target: &Target,
+        request: Request<RequestBody>,
+    ) -> Result<Response<hyper::body::Incoming>, Error> {
         let Shared { policy, tls, .. } = &*self.shared;
-        dial(policy, tls, caller, target, Protocols::Http1).await
+        let stream = dial(policy, tls, caller, target, Protocols::Http1).await?;
+        let peer = stream.peer;
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|e| of_hyper(&e))?;
+        tokio::spawn(async move {
+            if let Err(error) = connection.with_upgrades().await {
+                tracing::debug!(%peer, %error, "a connection failed");
+            }
+        });
+        exchange_over(&mut Sender::Http1(sender), target, request).await.map_err(|(error, _)| error)
     }
 
     async fn exchange(

@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A connection with a target, inside TLS where the target asks for it.
 #[derive(Debug)]
-pub struct Stream {
+pub(crate) struct Stream {
     inner: Inner,
     /// Who is at the other end.
     pub peer: SocketAddr,

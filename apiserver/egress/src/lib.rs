@@ -24,7 +24,6 @@ mod tls;
 
 pub use body::{BoxError, ReplyBody, RequestBody};
 pub use client::{Egress, Limits};
-pub use dial::Stream;
 pub use error::{Error, of_request};
 pub use ipnet::IpNet;
 pub use policy::{Caller, Policy, parse_ranges};

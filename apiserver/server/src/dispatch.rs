@@ -50,16 +50,37 @@ async fn answer_read(
         }
         ["openapi", "v2"] => openapi::v2(cx).await,
         ["openapi", "v3"] => openapi::v3_index(cx).await,
-        ["openapi", "v3", rest @ ..] => openapi::v3(cx, &rest.join("/")).await,
+        ["openapi", "v3", rest @ ..] => {
+            if let ["apis", group, version] = rest
+                && let Some(api) = aggregated(cx, group, version).await?
+            {
+                return aggregation::proxy(cx, &api, method, incoming).await;
+            }
+            openapi::v3(cx, &rest.join("/")).await
+        }
         ["openid", "v1", "jwks"] => wellknown::jwks(cx),
         [".well-known", "openid-configuration"] => wellknown::openid_configuration(cx),
         _ => Ok(body::page_not_found()),
     }
 }
 
+/// The server that answers for a group and version, when that is not this one.
+async fn aggregated(cx: &Cx, group: &str, version: &str) -> Result<Option<aggregation::Api>, Status> {
+    if let Some(api) = aggregation::find_over_own(cx, group, version).await? {
+        return Ok(Some(api));
+    }
+    if cx.app.groups(&cx.vcp).await?.resources(group, version).is_some() {
+        return Ok(None);
+    }
+    aggregation::find(cx, group, version).await
+}
+
 async fn resource(cx: Arc<Cx>, method: &Method, incoming: Incoming) -> Result<Answer, Status> {
     // Core resources live below /api alone, all others below /apis.
     let info = &cx.info;
+    if let Some(api) = aggregation::find_over_own(&cx, &info.group, &info.version).await? {
+        return aggregation::proxy(&cx, &api, method, incoming).await;
+    }
     let Some(def) = cx.app.resolve(&cx.vcp, &info.group, &info.version, &info.resource).await? else {
         let known = cx.app.groups(&cx.vcp).await?.resources(&info.group, &info.version).is_some();
         if !known && let Some(api) = aggregation::find(&cx, &info.group, &info.version).await? {
@@ -95,7 +116,7 @@ async fn discovery(
     method: &Method,
     incoming: Incoming,
 ) -> Result<Answer, Status> {
-    let groups = cx.app.groups(&cx.vcp).await?;
+    let groups = aggregation::own_groups(cx).await?;
     if let Some(version) = discovery::asks_aggregated(&cx.headers)
         && segments.len() == 1
     {

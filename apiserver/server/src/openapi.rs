@@ -9,6 +9,7 @@ use kplane_machinery::{GroupVersion, Status};
 use kplane_schema::openapi::{self, ResourcePaths, SubresourcePaths};
 use std::sync::Arc;
 
+use crate::aggregation;
 use crate::body::{self, Answer};
 use crate::discovery::Groups;
 use crate::endpoints::cx::Cx;
@@ -21,7 +22,8 @@ const PROTOBUF_V2_ANSWER: &str = "application/com.github.proto-openapi.spec.v2.v
 
 /// `/openapi/v2`.
 pub async fn v2(cx: &Cx) -> Result<Answer, Status> {
-    let groups = cx.app.groups(&cx.vcp).await?;
+    let groups = aggregation::own_groups(cx).await?;
+    let aggregated = aggregation::openapi::v2(cx).await?;
     let accepted = cx.headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or("");
     let protobuf = accepted.contains(PROTOBUF_V2);
     // The largest document there is: making it must not hold up others.
@@ -32,7 +34,10 @@ pub async fn v2(cx: &Cx) -> Result<Answer, Status> {
             .flat_map(|group| &group.versions)
             .flat_map(|(version, defs)| defs.iter().filter_map(|def| paths_of(def, version)))
             .collect();
-        let document = openapi::v2(GIT_VERSION, &resources);
+        let mut document = openapi::v2(GIT_VERSION, &resources);
+        for (prefix, theirs) in aggregated {
+            openapi::merge_v2(&mut document, theirs, &prefix);
+        }
         let bytes = if protobuf { openapi::v2_protobuf(&document) } else { body::to_json(&document) };
         let hash = openapi::hash(&bytes);
         (bytes, hash)
@@ -47,7 +52,7 @@ pub async fn v2(cx: &Cx) -> Result<Answer, Status> {
 
 /// `/openapi/v3`.
 pub async fn v3_index(cx: &Cx) -> Result<Answer, Status> {
-    let groups = cx.app.groups(&cx.vcp).await?;
+    let groups = aggregation::own_groups(cx).await?;
     let mut documents: Vec<(GroupVersion, String)> = Vec::new();
     for group in &groups.0 {
         for (version, defs) in &group.versions {
@@ -56,7 +61,8 @@ pub async fn v3_index(cx: &Cx) -> Result<Answer, Status> {
             documents.push((gv, hash));
         }
     }
-    let index = openapi::v3_index(&cx.prefix, documents.iter().map(|(gv, hash)| (gv, hash.as_str())));
+    let mut index = openapi::v3_index(&cx.prefix, documents.iter().map(|(gv, hash)| (gv, hash.as_str())));
+    aggregation::openapi::merge_index(cx, &mut index).await?;
     Ok(body::json(StatusCode::OK, &index))
 }
 
@@ -140,8 +146,7 @@ fn paths_of(def: &ResourceDef, version: &str) -> Option<ResourcePaths> {
         namespaced: def.namespaced(),
         verbs: verbs(def.verbs),
         subresources: def
-            .subresources
-            .iter()
+            .subresources_of(version)
             .map(|sub| SubresourcePaths {
                 name: sub.name.clone(),
                 verbs: verbs(sub.verbs),

@@ -135,7 +135,7 @@ async fn names_are_judged_by_what_they_resolve_to() {
         let error = egress.send(&tenant(&[]), &target, post("/"), LIMITS).await.unwrap_err();
         assert!(error.is_denied(), "{url}: {error}");
         assert!(error.to_string().contains("loopback"), "{error}");
-        let error = egress.connect(&tenant(&[]), &target).await.unwrap_err();
+        let error = egress.upgrade(&tenant(&[]), &target, post("/").map(full)).await.unwrap_err();
         assert!(error.is_denied(), "{url}: {error}");
     }
 }

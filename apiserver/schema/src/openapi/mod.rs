@@ -5,6 +5,7 @@
 
 mod definitions;
 mod gnostic;
+mod merge;
 mod paths;
 mod schemes;
 
@@ -18,6 +19,7 @@ use sha2::{Digest as _, Sha512};
 
 use definitions::Definitions;
 pub use gnostic::v2_protobuf;
+pub use merge::merge_v2;
 
 /// A resource as the documents show it.
 #[derive(Clone, Debug)]

@@ -11,7 +11,7 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use kplane_kinds::ResourceDef;
 use kplane_machinery::{GroupResource, Status, object};
-use kplane_registry::{AcrossEvent, AcrossRequest, EventKind, ObjectKey, Stored, Vcp, VcpId};
+use kplane_registry::{ObjectKey, Stored, Vcp, VcpId};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -23,8 +23,8 @@ use crate::endpoints::managed::Tracking;
 use crate::endpoints::reader::VcpReader;
 use crate::endpoints::write::{self, Change, Preconditions};
 use crate::endpoints::{failures, system};
+use crate::follow;
 
-const BACKOFF: Duration = Duration::from_secs(1);
 /// How often one that answers is asked again.
 const AVAILABLE: Duration = Duration::from_secs(30);
 /// How often one is asked again that does not.
@@ -36,36 +36,12 @@ type Known = BTreeMap<(VcpId, Arc<str>), (Arc<Vcp>, Instant)>;
 
 /// Runs until the server ends.
 pub async fn run(app: Arc<App>) {
-    while !app.shutdown.is_cancelled() {
-        if let Err(status) = follow(&app).await {
-            tracing::warn!(%status, "APIServices could not be followed; trying again");
-        }
-        tokio::select! {
-            () = app.shutdown.cancelled() => {}
-            () = tokio::time::sleep(BACKOFF) => {}
-        }
-    }
+    follow::again(&app, "APIServices", || follow(&app)).await;
 }
 
 async fn follow(app: &Arc<App>) -> Result<(), Status> {
-    let key = resource_key();
     let mut known = Known::new();
-    let mut request = AcrossRequest::default();
-    let revision = loop {
-        let page = app.registry.list_all(Some(&key), request.clone()).await.map_err(failures::store)?;
-        for item in &page.items {
-            note(&mut known, &item.vcp, &item.object, false)?;
-        }
-        match page.next {
-            Some(next) => {
-                request.after = Some(next);
-                request.revision = Some(page.revision);
-            }
-            None => break page.revision,
-        }
-    };
-    let changes = app.registry.watch_all(Some(&key), Some(revision)).await.map_err(failures::store)?;
-    futures::pin_mut!(changes);
+    let mut objects = follow::objects(app, resource_key());
     let mut asked = FuturesUnordered::new();
     loop {
         let now = Instant::now();
@@ -90,14 +66,8 @@ async fn follow(app: &Arc<App>) -> Result<(), Status> {
             }
         };
         tokio::select! {
-            () = app.shutdown.cancelled() => return Ok(()),
-            change = changes.next() => match change {
-                Some(change) => {
-                    let change = change.map_err(failures::store)?;
-                    if let AcrossEvent::Event { kind, vcp, object, .. } = change {
-                        note(&mut known, &vcp, &object, kind == EventKind::Deleted)?;
-                    }
-                }
+            seen = objects.next() => match seen? {
+                Some(seen) => note(app, &mut known, &seen.vcp, &seen.object, seen.gone())?,
                 None => return Ok(()),
             },
             Some((key, available)) = asked.next(), if !asked.is_empty() => {
@@ -105,6 +75,7 @@ async fn follow(app: &Arc<App>) -> Result<(), Status> {
                     Ok(Some(available)) => available,
                     // It is gone, or its control plane is.
                     Ok(None) => {
+                        app.aggregator.note(key.0, &key.1, false);
                         known.remove(&key);
                         continue;
                     }
@@ -123,10 +94,12 @@ async fn follow(app: &Arc<App>) -> Result<(), Status> {
 }
 
 /// Remembers an object that has a server behind it, to be asked at once; forgets others.
-fn note(known: &mut Known, vcp: &Arc<Vcp>, stored: &Stored, gone: bool) -> Result<(), Status> {
+fn note(app: &App, known: &mut Known, vcp: &Arc<Vcp>, stored: &Stored, gone: bool) -> Result<(), Status> {
     let value = stored.to_value().map_err(Status::internal)?;
     let key = (vcp.id, Arc::from(stored.name()));
-    if gone || Api::read(&value).is_none() {
+    let there = !gone && Api::read(&value).is_some();
+    app.aggregator.note(key.0, &key.1, there);
+    if !there {
         known.remove(&key);
         return Ok(());
     }

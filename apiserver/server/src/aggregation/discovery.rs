@@ -26,7 +26,7 @@ pub(super) const LIMITS: Limits = Limits { time: Duration::from_secs(5), body: 8
 const CUSTOM_PRIORITY: i64 = 1000;
 
 /// The aggregated APIs of a control plane, by group, each with the version it prefers first.
-async fn all(cx: &Cx) -> Result<BTreeMap<String, Vec<Api>>, Status> {
+pub(super) async fn all(cx: &Cx) -> Result<BTreeMap<String, Vec<Api>>, Status> {
     // Those that all control planes begin with are the server's own.
     let written = |stored: &Stored| !stored.is_inherited();
     let key = resource_key();
@@ -154,13 +154,23 @@ pub async fn merge_aggregated(cx: &Cx, document: &mut Value) -> Result<(), Statu
 
 /// Asks a server for the resources of a group and version.
 pub(super) async fn resources(app: &App, vcp: &Vcp, api: &Api) -> Result<Value, String> {
+    ask(app, vcp, api, &api.path(), &UserInfo::new("system:kube-aggregator", ["system:masters"])).await
+}
+
+/// Asks a server for a document, in the name of a user.
+pub(super) async fn ask(
+    app: &App,
+    vcp: &Vcp,
+    api: &Api,
+    path: &str,
+    user: &UserInfo,
+) -> Result<Value, String> {
     let (target, host) = api.target(app, vcp).await.map_err(|why| why.to_string())?;
-    let url = format!("https://{}{}", host.as_deref().unwrap_or(&target.host), api.path());
-    let user = UserInfo::new("system:kube-aggregator", ["system:masters"]);
+    let url = format!("https://{}{path}", host.as_deref().unwrap_or(&target.host));
     let mut request = Request::new(Bytes::new());
-    *request.uri_mut() = api.path().parse().map_err(|e| format!("{url}: {e}"))?;
+    *request.uri_mut() = path.parse().map_err(|e| format!("{url}: {e}"))?;
     *request.headers_mut() =
-        super::proxy::headers(&http::HeaderMap::new(), &user).map_err(|status| status.message)?;
+        super::proxy::headers(&http::HeaderMap::new(), user).map_err(|status| status.message)?;
     request.headers_mut().insert(ACCEPT, http::HeaderValue::from_static("application/json"));
     if let Some(host) = host.and_then(|host| http::HeaderValue::from_str(&host).ok()) {
         request.headers_mut().insert(http::header::HOST, host);

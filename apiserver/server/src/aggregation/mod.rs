@@ -4,20 +4,23 @@
 //! /apis/<group>/<version>/** → find (the APIService) → proxy (the Service's endpoint, in the user's name)
 //! /apis                      → discovery (what those servers have, beside our own)
 //! availability               → the condition that says whether they answer
+//! openapi                    → their OpenAPI documents, beside our own
 //! ```
 //!
-//! The kinds that the server itself has come first; an `APIService` cannot take one of them over.
+//! An `APIService` may name a group and version that the server itself has: it is the other server's then.
 
 pub mod availability;
 mod discovery;
+pub mod openapi;
 mod proxy;
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use kplane_auth::UserInfo;
 use kplane_auth::pki::FrontProxy;
 use kplane_egress::{ClientCertificate, Target, Tls};
 use kplane_machinery::time::Time;
@@ -26,6 +29,7 @@ use kplane_registry::{ObjectKey, ResourceKey, Vcp, VcpId};
 use serde_json::Value;
 
 use crate::app::App;
+use crate::discovery::{Group, Groups};
 use crate::egress::service::Unresolved;
 use crate::endpoints::cx::Cx;
 use crate::endpoints::failures;
@@ -52,12 +56,36 @@ pub struct Aggregator {
     front_proxy: FrontProxy,
     /// Those made lately, with the time until which they are used.
     certificates: Mutex<HashMap<VcpId, (i64, ClientCertificate)>>,
+    /// The APIs that were seen, by control plane and the name of the `APIService`.
+    seen: RwLock<HashSet<(VcpId, Arc<str>)>>,
 }
 
 impl Aggregator {
     /// With the authority that its certificates come from.
     pub fn new(front_proxy: FrontProxy) -> Self {
-        Self { front_proxy, certificates: Mutex::default() }
+        Self { front_proxy, certificates: Mutex::default(), seen: RwLock::default() }
+    }
+
+    /// Notes that there is such an API, or none.
+    fn note(&self, vcp: VcpId, name: &Arc<str>, there: bool) {
+        let mut seen = self.seen.write().unwrap_or_else(PoisonError::into_inner);
+        if there {
+            seen.insert((vcp, name.clone()));
+        } else if seen.remove(&(vcp, name.clone())) && seen.is_empty() {
+            seen.shrink_to_fit();
+        }
+    }
+
+    /// Whether another server may answer for any of a control plane's groups.
+    fn any(&self, vcp: VcpId) -> bool {
+        let seen = self.seen.read().unwrap_or_else(PoisonError::into_inner);
+        seen.iter().any(|(of, _)| *of == vcp)
+    }
+
+    /// Whether another server may answer for a group and version.
+    fn may_have(&self, vcp: VcpId, group: &str, version: &str) -> bool {
+        let seen = self.seen.read().unwrap_or_else(PoisonError::into_inner);
+        !seen.is_empty() && seen.contains(&(vcp, name_of(group, version)))
     }
 
     /// What a control plane's requests are proxied with.
@@ -95,6 +123,8 @@ pub struct Api {
     insecure: bool,
     group_priority: i64,
     version_priority: i64,
+    /// It was seen to answer.
+    available: bool,
 }
 
 impl Api {
@@ -114,6 +144,7 @@ impl Api {
             insecure: spec["insecureSkipTLSVerify"] == true,
             group_priority: spec["groupPriorityMinimum"].as_i64().unwrap_or(0),
             version_priority: spec["versionPriority"].as_i64().unwrap_or(0),
+            available: crate::custom::condition(value, "Available") == Some("True"),
         })
     }
 
@@ -135,13 +166,52 @@ impl Api {
     }
 }
 
+/// The name of the `APIService` of a group and version.
+fn name_of(group: &str, version: &str) -> Arc<str> {
+    format!("{version}.{group}").into()
+}
+
+/// Whom servers are asked by for their OpenAPI documents.
+fn openapi_user() -> UserInfo {
+    UserInfo::new("system:aggregator", ["system:masters"])
+}
+
+/// Who answers a group and version that the server itself has, when that is another server. It is known of soon after it was
+/// written, so that requests for groups that nobody took over cost nothing.
+pub async fn find_over_own(cx: &Cx, group: &str, version: &str) -> Result<Option<Api>, Status> {
+    if !cx.app.aggregator.may_have(cx.vcp.id, group, version) {
+        return Ok(None);
+    }
+    find(cx, group, version).await
+}
+
+/// The groups that the server itself answers in the request's control plane.
+pub async fn own_groups(cx: &Cx) -> Result<Arc<Groups>, Status> {
+    let groups = cx.app.groups(&cx.vcp).await?;
+    if !cx.app.aggregator.any(cx.vcp.id) {
+        return Ok(groups);
+    }
+    let mut own = Groups::default();
+    for group in &groups.0 {
+        let mut versions = Vec::with_capacity(group.versions.len());
+        for (version, resources) in &group.versions {
+            if find_over_own(cx, &group.name, version).await?.is_none() {
+                versions.push((version.clone(), resources.clone()));
+            }
+        }
+        if !versions.is_empty() {
+            own.0.push(Group { name: group.name.clone(), versions });
+        }
+    }
+    Ok(Arc::new(own))
+}
+
 /// Who answers a group and version of the request's control plane, when that is another server.
 pub async fn find(cx: &Cx, group: &str, version: &str) -> Result<Option<Api>, Status> {
     if group.is_empty() || version.is_empty() {
         return Ok(None);
     }
-    let key =
-        ObjectKey { resource: resource_key(), namespace: None, name: format!("{version}.{group}").into() };
+    let key = ObjectKey { resource: resource_key(), namespace: None, name: name_of(group, version) };
     match cx.app.registry.get(&cx.vcp, &key).await.map_err(failures::store)? {
         Some(stored) => Ok(Api::read(&stored.to_value().map_err(Status::internal)?)),
         None => Ok(None),

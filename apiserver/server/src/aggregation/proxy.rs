@@ -6,7 +6,9 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
 use kplane_auth::UserInfo;
+use kplane_egress::{Caller, RequestBody, Target};
 use kplane_machinery::Status;
 
 use super::Api;
@@ -35,10 +37,6 @@ pub async fn proxy(cx: &Cx, api: &Api, method: &Method, incoming: Incoming) -> R
             return Ok(unavailable("service unavailable\n"));
         }
     };
-    if cx.headers.contains_key(header::UPGRADE) {
-        let why = "connections that are upgraded are not passed on to aggregated APIs; use a plain request\n";
-        return Ok(body::text(StatusCode::NOT_IMPLEMENTED, why));
-    }
     let query = cx.query.to_raw();
     let path = &cx.info.path;
     let uri = if query.is_empty() { path.clone() } else { format!("{path}?{query}") };
@@ -52,12 +50,74 @@ pub async fn proxy(cx: &Cx, api: &Api, method: &Method, incoming: Incoming) -> R
         request.headers_mut().insert(header::HOST, host);
     }
     let caller = cx.app.caller(&cx.vcp).await?;
+    if asks_upgrade(&cx.headers) {
+        return upgrade(cx, &caller, &target, request).await;
+    }
     let response = match cx.app.egress.stream(&caller, &target, request).await {
         Ok(response) => response,
         Err(error) => {
             return Ok(unavailable(format!("error trying to reach service: {error}\n")));
         }
     };
+    Ok(passed_on(cx, response))
+}
+
+/// Whether a request asks for another protocol on its connection (`httpstream.IsUpgradeRequest`).
+fn asks_upgrade(headers: &HeaderMap) -> bool {
+    let options = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    options.flat_map(|value| value.split(',')).any(|option| option.trim().eq_ignore_ascii_case("upgrade"))
+}
+
+/// Passes on a request for another protocol; when the other server agrees, both connections are joined.
+async fn upgrade(
+    cx: &Cx,
+    caller: &Caller,
+    target: &Target,
+    mut request: Request<RequestBody>,
+) -> Result<Answer, Status> {
+    request.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    for protocol in cx.headers.get_all(header::UPGRADE) {
+        request.headers_mut().append(header::UPGRADE, protocol.clone());
+    }
+    let Some(ours) = cx.take_upgrade() else {
+        return Ok(body::text(StatusCode::BAD_REQUEST, "this connection cannot be upgraded\n"));
+    };
+    let mut response = match cx.app.egress.upgrade(caller, target, request).await {
+        Ok(response) => response,
+        Err(error) => return Ok(unavailable(format!("error trying to reach service: {error}\n"))),
+    };
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        return Ok(passed_on(cx, response));
+    }
+    let theirs = hyper::upgrade::on(&mut response);
+    let (shutdown, vcp) = (cx.app.shutdown.clone(), cx.vcp.name.clone());
+    tokio::spawn(async move {
+        let joined = async {
+            let (ours, theirs) = tokio::try_join!(ours, theirs)?;
+            let copied =
+                tokio::io::copy_bidirectional(&mut TokioIo::new(ours), &mut TokioIo::new(theirs)).await;
+            Ok::<_, hyper::Error>(copied)
+        };
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            ended = joined => match ended {
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => tracing::debug!(%vcp, %error, "an upgraded connection broke off"),
+                Err(error) => tracing::debug!(%vcp, %error, "a connection could not be upgraded"),
+            },
+        }
+    });
+    let mut answer = http::Response::new(body::full(""));
+    *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    *answer.headers_mut() = response.headers().clone();
+    Ok(answer)
+}
+
+/// The other server's answer, as it comes.
+fn passed_on<B>(cx: &Cx, response: http::Response<B>) -> Answer
+where
+    B: http_body::Body<Data = Bytes, Error = hyper::Error> + Send + 'static,
+{
     let (parts, reply) = response.into_parts();
     let vcp = cx.vcp.name.clone();
     // What ends early is seen by its length, or by the missing end of its last chunk.
@@ -71,7 +131,14 @@ pub async fn proxy(cx: &Cx, api: &Api, method: &Method, incoming: Incoming) -> R
     for name in HOP_BY_HOP {
         answer.headers_mut().remove(name);
     }
-    Ok(answer)
+    // A place on the other server is one below the control plane's path.
+    if let Some(place) = answer.headers().get(header::LOCATION).and_then(|place| place.to_str().ok())
+        && place.starts_with('/')
+        && let Ok(place) = HeaderValue::from_str(&format!("{}{place}", cx.prefix))
+    {
+        answer.headers_mut().insert(header::LOCATION, place);
+    }
+    answer
 }
 
 fn unavailable(text: impl Into<Bytes>) -> Answer {
@@ -88,6 +155,13 @@ pub(super) fn headers(given: &HeaderMap, user: &UserInfo) -> Result<HeaderMap, S
         let claimed = text.starts_with("x-remote-") || text.starts_with("impersonate-");
         if !secret && !claimed && !HOP_BY_HOP.contains(&text) && name != header::HOST {
             headers.append(name.clone(), value.clone());
+        }
+    }
+    // A token among the subprotocols of a WebSocket is a proof, too.
+    if let Some(rest) = crate::endpoints::websocket::without_bearer(given) {
+        match HeaderValue::from_str(&rest) {
+            Ok(rest) if !rest.is_empty() => drop(headers.insert(header::SEC_WEBSOCKET_PROTOCOL, rest)),
+            _ => drop(headers.remove(header::SEC_WEBSOCKET_PROTOCOL)),
         }
     }
     let value = |text: &str| {

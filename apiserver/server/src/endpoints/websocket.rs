@@ -58,6 +58,14 @@ pub fn bearer(headers: &HeaderMap) -> Option<String> {
     String::from_utf8(URL_SAFE_NO_PAD.decode(token).ok()?).ok().filter(|token| !token.is_empty())
 }
 
+/// The subprotocols that are asked for without the bearer token, where there is one among them.
+pub fn without_bearer(headers: &HeaderMap) -> Option<String> {
+    if !protocols(headers).any(|p| p.starts_with(BEARER)) {
+        return None;
+    }
+    Some(protocols(headers).filter(|p| !p.starts_with(BEARER)).collect::<Vec<_>>().join(", "))
+}
+
 /// Agrees to the WebSocket and sends it a stream of events, each chunk of which holds whole ones.
 pub fn answer(
     cx: &Cx,
