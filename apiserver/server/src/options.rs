@@ -223,6 +223,10 @@ pub struct Options {
     #[arg(long, value_name = "RANGES", value_delimiter = ',')]
     pub egress_allowed_cidrs: Vec<String>,
 
+    /// How long a layer of add-ons stays that no control plane names any more: 30m, 1h.
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration)]
+    pub layer_grace_period: Duration,
+
     /// How long, after a SIGTERM, the server goes on with everything while /readyz says no, so that load balancers send
     /// no more to it: 10s, 1m30s.
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration)]

@@ -45,6 +45,8 @@ pub struct Server {
     pub url: String,
     /// How long it serves on once it is to end.
     shutdown_delay: Duration,
+    /// How long a layer stays that nobody names.
+    layer_grace: Duration,
     /// What its clients trust, in PEM.
     pub ca_pem: String,
     /// The kubeconfig of root's administrator.
@@ -168,6 +170,7 @@ pub async fn start(options: Options, draining: CancellationToken) -> anyhow::Res
         kinds,
     });
     let shutdown_delay = options.shutdown_delay_duration;
+    let layer_grace = options.layer_grace_period;
     Ok(Server {
         app,
         listener,
@@ -180,6 +183,7 @@ pub async fn start(options: Options, draining: CancellationToken) -> anyhow::Res
         address,
         url,
         shutdown_delay,
+        layer_grace,
         ca_pem,
         admin_kubeconfig,
     })
@@ -194,7 +198,7 @@ impl Server {
             tokio::spawn(end(self.app.clone(), self.shutdown_delay)),
             tokio::spawn(custom::controller::run(self.app.clone())),
             tokio::spawn(tenancy::controller::run(self.app.clone())),
-            tokio::spawn(crate::layers::collect(self.app.clone())),
+            tokio::spawn(crate::layers::collect(self.app.clone(), self.layer_grace)),
             tokio::spawn(crate::quota::run(self.app.clone())),
             tokio::spawn(crate::aggregation::availability::run(self.app.clone())),
             tokio::spawn(settle::run(self.app.clone(), settle::VOLUMES)),

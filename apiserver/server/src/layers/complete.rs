@@ -316,7 +316,7 @@ fn complete(cx: &Cx, document: &Document, resource: &Resource) -> Result<(Object
         decode::object_as(&cx, &bytes, Media::Json, &expected, FieldValidation::Strict).map_err(refused)?;
     decode::match_path(&cx, resource, &mut value, false).map_err(refused)?;
     decode::default(resource, &mut value).map_err(refused)?;
-    managed::track(resource, None, &mut value, &Tracking::create(MANAGER));
+    managed::track(&cx, resource, None, &mut value, &Tracking::create(MANAGER));
     system::fill_create(&mut value, resource, &cx);
     let hook = write::context(&cx, resource, THEN, None);
     let strategy = &resource.def.strategy;

@@ -17,10 +17,9 @@ use crate::app::App;
 use crate::endpoints::cx::Cx;
 use crate::endpoints::failures;
 
-/// How often unused layers are looked for.
+/// How often unused layers are looked for, at most and at least, within the time that they stay.
 const SWEEP: Duration = Duration::from_secs(600);
-/// How long a layer stays that nobody names or uploads again. Whoever still wants one uploads it more often.
-const GRACE: Duration = Duration::from_secs(3600);
+const SWEEP_LEAST: Duration = Duration::from_secs(1);
 
 /// Answers the creation of a `Layer`.
 pub async fn answer(cx: &Cx, review: &mut Value) -> Result<(), Status> {
@@ -37,14 +36,15 @@ pub async fn answer(cx: &Cx, review: &mut Value) -> Result<(), Status> {
 }
 
 /// Collects layers that nobody wants any more, until the server ends.
-pub async fn collect(app: Arc<App>) {
+pub async fn collect(app: Arc<App>, grace: Duration) {
+    let every = (grace / 6).clamp(SWEEP_LEAST, SWEEP);
     let mut unnamed = Unnamed::default();
     loop {
         tokio::select! {
             () = app.shutdown.cancelled() => return,
-            () = tokio::time::sleep(SWEEP) => {}
+            () = tokio::time::sleep(every) => {}
         }
-        match app.registry.collect_layers(&mut unnamed, GRACE).await {
+        match app.registry.collect_layers(&mut unnamed, grace).await {
             Ok(0) => {}
             Ok(count) => tracing::info!(count, "layers that nobody names were removed"),
             Err(error) => tracing::warn!(%error, "unused layers could not be removed; trying again"),
