@@ -1,5 +1,7 @@
 //! What plugins share: whether a write is to a resource, refusals, and questions to the authorizer.
 
+use std::collections::BTreeMap;
+
 use kplane_machinery::{Status, object};
 use serde_json::{Map, Value};
 
@@ -25,25 +27,35 @@ impl Attributes<'_> {
     }
 }
 
-/// A question to the authorizer: may the user do this in the cluster's scope?
-#[derive(Clone, Copy, Debug)]
+/// A question to the authorizer: may the user do this?
+#[derive(Clone, Copy, Debug, Default)]
 pub struct AccessCheck<'a> {
     /// The user's name.
     pub user: &'a str,
     /// The user's groups.
     pub groups: &'a [String],
+    /// The user's uid; empty when it has none.
+    pub uid: &'a str,
+    /// What else is known of the user.
+    pub extra: Option<&'a BTreeMap<String, Vec<String>>>,
     /// `approve`.
     pub verb: &'a str,
-    /// The group of the resource.
+    /// The path, of what is no resource. The others that follow are empty then.
+    pub path: Option<&'a str>,
+    /// The group of the resource, in any of its versions.
     pub group: &'a str,
-    /// Its version; `*` for any.
-    pub version: &'a str,
     /// `signers`.
     pub resource: &'a str,
+    /// The subresource; empty for the object itself.
+    pub subresource: &'a str,
     /// The namespace; empty for cluster-scoped ones.
     pub namespace: &'a str,
     /// The object's name.
     pub name: &'a str,
+    /// What the objects are narrowed to by their fields. One that cannot be read narrows nothing, so that more is asked for.
+    pub field_selector: &'a str,
+    /// What they are narrowed to by their labels.
+    pub label_selector: &'a str,
 }
 
 /// The items of a list at a path of field names; none when there is no list.

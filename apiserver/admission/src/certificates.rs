@@ -28,14 +28,15 @@ async fn authorize(
         let check = AccessCheck {
             user: attributes.user,
             groups: attributes.groups,
+            uid: attributes.user_uid,
+            extra: Some(attributes.extra),
             verb,
             group: GROUP,
-            version: "*",
             resource: "signers",
-            namespace: "",
             name,
+            ..AccessCheck::default()
         };
-        if attributes.reader.authorize(&check).await? {
+        if attributes.reader.authorize(&check).await?.allowed {
             return Ok(());
         }
     }

@@ -5,6 +5,7 @@
 //! plane through a [`Reader`], so that none can reach into another.
 
 mod access;
+mod apart;
 mod certificates;
 mod chain;
 mod configuration;
@@ -40,11 +41,13 @@ use kplane_machinery::{GroupResource, GroupVersionKind, Status};
 use serde_json::Value;
 
 pub use access::AccessCheck;
+pub use apart::apart;
 pub use certificates::{
     CertificateApproval, CertificateSigning, CertificateSubjectRestriction, ClusterTrustBundleAttest,
 };
 pub use chain::Chain;
 pub use configuration::Configuration;
+pub use kplane_rules::admission::Decision;
 pub use limits::LimitRanger;
 pub use memory::Memory;
 pub use namespace_lifecycle::NamespaceLifecycle;
@@ -110,8 +113,9 @@ pub trait Reader: Send + Sync {
     }
 
     /// Whether somebody may do something. Without an authorizer behind it, administrators alone may.
-    async fn authorize(&self, check: &AccessCheck<'_>) -> Result<bool, Status> {
-        Ok(check.groups.iter().any(|group| group == "system:masters"))
+    async fn authorize(&self, check: &AccessCheck<'_>) -> Result<Decision, Status> {
+        let allowed = check.groups.iter().any(|group| group == "system:masters");
+        Ok(Decision { allowed, ..Decision::default() })
     }
 
     /// What the control plane's own objects say of admission, as new as the request.
@@ -165,9 +169,18 @@ pub enum Shape<'a> {
     Whole,
     /// Of that of the subresource: an `Eviction`.
     Own,
-    /// Of the resource's own, of which webhooks and policies see what this makes of it, an object of the subresource's kind:
-    /// a `Scale`.
-    Part(&'a (dyn Fn(&Value) -> Value + Sync)),
+    /// Of the resource's own, of which webhooks and policies see and change a part, an object of the subresource's kind: a
+    /// `Scale`.
+    Part(&'a dyn Part),
+}
+
+/// A part of objects, as an object of its own.
+pub trait Part: Sync {
+    /// The part of an object.
+    fn of(&self, object: &Value) -> Value;
+
+    /// Puts a part that was changed back into its object.
+    fn put(&self, object: &mut Value, part: &Value) -> Result<(), Status>;
 }
 
 /// What a plugin may know of a write.
@@ -206,6 +219,8 @@ pub struct Attributes<'a> {
     pub warn: &'a (dyn Fn(String) + Sync),
     /// Takes annotations for the audit log: a key and a value.
     pub annotate: &'a (dyn Fn(String, String) + Sync),
+    /// What is sent is in the audit log, so that patches may be there, too.
+    pub shows_content: bool,
     /// What plugins remember of this write.
     pub memory: &'a Memory,
 }
@@ -215,7 +230,9 @@ impl<'a> Attributes<'a> {
     pub fn own_kind(&self) -> Option<&'a GroupVersionKind> {
         match self.shape {
             Shape::Whole => None,
-            Shape::Own | Shape::Part(_) => self.def.subresource(self.subresource)?.kind.as_ref(),
+            Shape::Own | Shape::Part(_) => {
+                self.def.subresource(self.version, self.subresource)?.kind.as_ref()
+            }
         }
     }
 
@@ -223,7 +240,9 @@ impl<'a> Attributes<'a> {
     pub fn own_schema(&self) -> Option<&'a Schema> {
         match self.shape {
             Shape::Whole => None,
-            Shape::Own | Shape::Part(_) => self.def.subresource(self.subresource)?.schema.as_deref(),
+            Shape::Own | Shape::Part(_) => {
+                self.def.subresource(self.version, self.subresource)?.schema.as_deref()
+            }
         }
     }
 
@@ -231,8 +250,17 @@ impl<'a> Attributes<'a> {
     pub fn seen(&self, object: &Value) -> Value {
         match self.shape {
             Shape::Whole | Shape::Own => object.clone(),
-            Shape::Part(view) => view(object),
+            Shape::Part(part) => part.of(object),
         }
+    }
+
+    /// Makes of an object what webhooks and policies made of what they saw of it.
+    pub fn keep(&self, object: &mut Value, changed: Value) -> Result<(), Status> {
+        match self.shape {
+            Shape::Whole | Shape::Own => *object = changed,
+            Shape::Part(part) => part.put(object, &changed)?,
+        }
+        Ok(())
     }
 }
 

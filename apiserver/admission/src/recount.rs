@@ -70,6 +70,7 @@ pub fn recount<'a>(quota: &Value, objects: impl Iterator<Item = (&'a ResourceDef
             reader: &Nothing,
             warn: &warn,
             annotate: &|_, _| {},
+            shows_content: false,
             memory: &memory,
         };
         if in_scope(&attributes, value, quota) {

@@ -8,7 +8,7 @@ use kplane_kinds::ResourceDef;
 use kplane_machinery::{GroupResource, Status, object};
 use serde_json::Value;
 
-use crate::{AccessCheck, Attributes, Chain, Operation, Plugin, Reader};
+use crate::{AccessCheck, Attributes, Chain, Decision, Operation, Plugin, Reader};
 
 /// Objects by resource, namespace and name.
 #[derive(Default)]
@@ -49,8 +49,9 @@ impl Reader for Objects {
         Ok(true)
     }
 
-    async fn authorize(&self, check: &AccessCheck<'_>) -> Result<bool, Status> {
-        Ok(self.allowed.contains(&format!("{} {}", check.verb, check.name).as_str()))
+    async fn authorize(&self, check: &AccessCheck<'_>) -> Result<Decision, Status> {
+        let allowed = self.allowed.contains(&format!("{} {}", check.verb, check.name).as_str());
+        Ok(Decision { allowed, ..Decision::default() })
     }
 }
 
@@ -112,6 +113,7 @@ impl<'a> Write<'a> {
             reader: self.objects,
             warn: &warn,
             annotate: &|_, _| {},
+            shows_content: false,
             memory: &crate::Memory::default(),
         };
         let chain = Chain::new(vec![Box::new(plugin)]);

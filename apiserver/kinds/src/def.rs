@@ -84,6 +84,8 @@ pub struct Subresource {
     pub schema: Option<SchemaLink>,
     /// For `scale` of a custom resource: where replicas and selector are found.
     pub scale: Option<ScalePaths>,
+    /// The versions of the resource that have it; `None` for all.
+    pub versions: Option<Vec<Arc<str>>>,
 }
 
 /// Where the parts of a `Scale` are found in an object, as paths of field names.
@@ -175,9 +177,17 @@ impl ResourceDef {
         self.versions.iter().find(|v| &*v.name == name)
     }
 
-    /// One of its subresources.
-    pub fn subresource(&self, name: &str) -> Option<&Subresource> {
-        self.subresources.iter().find(|s| &*s.name == name)
+    /// The subresources of one of its versions.
+    pub fn subresources_of(&self, version: &str) -> impl Iterator<Item = &Subresource> {
+        let has = move |sub: &&Subresource| {
+            sub.versions.as_ref().is_none_or(|versions| versions.iter().any(|v| **v == *version))
+        };
+        self.subresources.iter().filter(has)
+    }
+
+    /// A subresource of one of its versions.
+    pub fn subresource(&self, version: &str, name: &str) -> Option<&Subresource> {
+        self.subresources_of(version).find(|s| &*s.name == name)
     }
 
     /// Where its objects are stored: its own group and resource, unless another's.

@@ -196,7 +196,7 @@ impl Strategy for Plain {}
 pub fn keep_other_part(cx: &Context<'_>, object: &mut Value, old: &Value) {
     let Some(fields) = object.as_object_mut() else { return };
     match cx.subresource {
-        None if cx.def.subresource("status").is_some() => match old.get("status") {
+        None if cx.def.subresource(cx.version, "status").is_some() => match old.get("status") {
             Some(status) => {
                 fields.insert("status".into(), status.clone());
             }

@@ -139,6 +139,8 @@ pub struct Status {
     pub code: u16,
     /// Why, for machines.
     pub reason: Reason,
+    /// Why, for machines, in a word that is none of Kubernetes': a webhook's own.
+    pub own_reason: Option<Box<str>>,
     /// Why, for people.
     pub message: String,
     /// About what.
@@ -156,7 +158,7 @@ impl fmt::Display for Status {
 impl Status {
     /// A failure without details.
     pub fn new(code: u16, reason: Reason, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into(), details: None }
+        Self { code, reason, own_reason: None, message: message.into(), details: None }
     }
 
     fn about(mut self, gr: &GroupResource, name: &str) -> Self {
@@ -331,6 +333,8 @@ impl Status {
         });
         if self.reason != Reason::Unknown {
             body["reason"] = self.reason.as_str().into();
+        } else if let Some(own) = &self.own_reason {
+            body["reason"] = (**own).into();
         }
         if let Some(details) = &self.details {
             // A struct of texts and numbers always serialises.

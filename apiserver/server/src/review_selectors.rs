@@ -91,6 +91,15 @@ pub fn read(attributes: &Value) -> (Selectors, Vec<String>) {
     (selectors, said)
 }
 
+/// Selectors as they are written, as authorizers see them; what cannot be read is left out.
+pub fn parse(field_selector: &str, label_selector: &str) -> Selectors {
+    let written = |raw: &str| serde_json::json!({ "rawSelector": raw });
+    read(&serde_json::json!({
+        "fieldSelector": written(field_selector), "labelSelector": written(label_selector),
+    }))
+    .0
+}
+
 fn values(requirement: &Value) -> Vec<String> {
     let values = requirement["values"].as_array().into_iter().flatten();
     values.filter_map(Value::as_str).map(str::to_owned).collect()

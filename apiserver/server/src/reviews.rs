@@ -1,6 +1,7 @@
 //! Kinds that are answered and not stored: who am I, who is this token's, may they.
 
 use http::StatusCode;
+use kplane_admission::Operation;
 use kplane_auth::UserInfo;
 use kplane_auth::authz::{Attributes, Decision};
 use kplane_machinery::field::{FieldError, Path};
@@ -10,7 +11,8 @@ use serde_json::{Value, json};
 use crate::body::Answer;
 use crate::endpoints::cx::{Cx, Resource};
 use crate::endpoints::managed::{self, Tracking};
-use crate::endpoints::{decode, output};
+use crate::endpoints::write::Admission;
+use crate::endpoints::{decode, output, subresources};
 use crate::review_selectors;
 
 /// Answers a review.
@@ -22,29 +24,41 @@ pub async fn answer(cx: &Cx, resource: &Resource, mut review: Value) -> Result<A
     // The fields are the client's as it sent them: what is answered is nobody's.
     if &*resource.def.plural != "selfsubjectreviews" {
         let manager = cx.field_manager();
-        managed::track(resource, None, &mut review, &Tracking::create(&manager));
+        managed::track(cx, resource, None, &mut review, &Tracking::create(&manager));
     }
+    // Each is admitted as it would be stored, once what is wrong with it has been said.
+    let admission = Admission::new(cx, resource, Operation::Create, "");
+    admission.mutate(&mut review, None).await?;
     match (&*resource.def.group, &*resource.def.plural) {
         ("authentication.k8s.io", "selfsubjectreviews") => {
+            admission.validate(&review, None).await?;
             review["metadata"]["creationTimestamp"] = time::now().into();
             review["status"] = json!({"userInfo": cx.user});
             return output::object_value(cx, resource, StatusCode::CREATED, &review);
         }
-        ("authentication.k8s.io", "tokenreviews") => token(cx, &mut review).await?,
-        ("authorization.k8s.io", "selfsubjectrulesreviews") => rules(cx, &mut review).await?,
-        ("authorization.k8s.io", plural) => access(cx, resource, plural, &mut review).await?,
-        ("tenancy.kplane.dev", "layers") => crate::layers::answer(cx, &mut review).await?,
-        ("", "bindings") => return crate::endpoints::subresources::bind(cx, &review).await,
+        ("authentication.k8s.io", "tokenreviews") => token(cx, &admission, &mut review).await?,
+        ("authorization.k8s.io", "selfsubjectrulesreviews") => rules(cx, &admission, &mut review).await?,
+        ("authorization.k8s.io", plural) => access(cx, resource, plural, &admission, &mut review).await?,
+        ("tenancy.kplane.dev", "layers") => {
+            admission.validate(&review, None).await?;
+            crate::layers::answer(cx, &mut review).await?;
+        }
+        ("", "bindings") => {
+            subresources::check_binding(&review)?;
+            admission.validate(&review, None).await?;
+            return subresources::bind(cx, &review).await;
+        }
         _ => return Err(Status::internal(format!("{} are not answered", resource.group_resource()))),
     }
     output::object_value(cx, resource, StatusCode::CREATED, &review)
 }
 
-async fn token(cx: &Cx, review: &mut Value) -> Result<(), Status> {
+async fn token(cx: &Cx, admission: &Admission<'_>, review: &mut Value) -> Result<(), Status> {
     let token = review["spec"]["token"].as_str().unwrap_or("").to_owned();
     if token.is_empty() {
         return Err(Status::bad_request("token is required for TokenReview in authentication"));
     }
+    admission.validate(review, None).await?;
     let audiences: Vec<String> = texts(&review["spec"]["audiences"]);
     review["status"] = match cx.app.identities.review_token(&cx.app, &cx.vcp, &token, &audiences).await {
         Ok((user, audiences)) => json!({"authenticated": true, "user": user, "audiences": audiences}),
@@ -59,7 +73,13 @@ fn texts(list: &Value) -> Vec<String> {
 }
 
 /// Whether somebody may do something.
-async fn access(cx: &Cx, resource: &Resource, plural: &str, review: &mut Value) -> Result<(), Status> {
+async fn access(
+    cx: &Cx,
+    resource: &Resource,
+    plural: &str,
+    admission: &Admission<'_>,
+    review: &mut Value,
+) -> Result<(), Status> {
     let spec = &review["spec"];
     let at = Path::new("spec");
     let mut errors = Vec::new();
@@ -124,6 +144,10 @@ async fn access(cx: &Cx, resource: &Resource, plural: &str, review: &mut Value) 
     if !errors.is_empty() {
         return Err(Status::invalid(&resource.def.group_kind(), "", &errors));
     }
+    admission.validate(review, None).await?;
+    let spec = &review["spec"];
+    let (resource_attributes, path_attributes) =
+        (&spec["resourceAttributes"], &spec["nonResourceAttributes"]);
     let text = |value: &Value, field: &str| value[field].as_str().unwrap_or("").to_owned();
     let parts: Vec<String> = ["verb", "group", "version", "resource", "subresource", "namespace", "name"]
         .iter()
@@ -176,11 +200,12 @@ fn is_bare(metadata: &Value, namespaced: bool) -> bool {
 }
 
 /// What the caller may do in a namespace.
-async fn rules(cx: &Cx, review: &mut Value) -> Result<(), Status> {
+async fn rules(cx: &Cx, admission: &Admission<'_>, review: &mut Value) -> Result<(), Status> {
     let namespace = review["spec"]["namespace"].as_str().unwrap_or("").to_owned();
     if namespace.is_empty() {
         return Err(Status::bad_request("no namespace on request"));
     }
+    admission.validate(review, None).await?;
     let (rules, errors) = cx.app.identities.rules_for(&cx.app, &cx.vcp, &cx.user, &namespace).await?;
     let (mut resources, mut paths) = (Vec::new(), Vec::new());
     for rule in rules {

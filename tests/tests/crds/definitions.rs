@@ -118,3 +118,64 @@ fn schemas_that_cannot_be_are_refused_in_upstreams_words() {
         assert!(output.stderr.contains(&wanted), "{wanted:?} is not in:\n{}", output.stderr);
     }
 }
+
+#[test]
+fn each_version_has_the_subresources_that_it_names() {
+    let server = Server::start(Store::Embedded);
+    let kubectl = server.create_vcp("parts");
+    let client = server.client().vcp("parts");
+    let fields = "properties: {spec: {type: object, properties: {size: {type: integer}, count: {type: integer}}}, \
+                  status: {type: object, properties: {said: {type: string}, size: {type: integer}}}}";
+    let version = |name: &str, stored: bool, parts: &str| {
+        format!(
+            "{{name: {name}, served: true, storage: {stored}, schema: {{openAPIV3Schema: {{type: object, {fields}}}}}{parts}}}"
+        )
+    };
+    let scale = |field: &str| {
+        format!(
+            ", subresources: {{status: {{}}, scale: {{specReplicasPath: .spec.{field}, statusReplicasPath: .status.size}}}}"
+        )
+    };
+    let versions = [
+        version("v1", true, ""),
+        version("v2", false, &scale("size")),
+        version("v3", false, &scale("count")),
+    ];
+    kubectl.apply(&crd("owls", "Owl", "", &versions.join(", ")));
+    let names = |version: &str| -> Vec<String> {
+        let list = client.get(&format!("/apis/birds.test/{version}")).ok();
+        let all = list["resources"].as_array().cloned().unwrap_or_default();
+        all.iter().filter_map(|r| r["name"].as_str().map(str::to_owned)).collect()
+    };
+    assert_eq!(names("v1"), ["owls"]);
+    assert_eq!(names("v2"), ["owls", "owls/status", "owls/scale"]);
+    let path = |version: &str| format!("/apis/birds.test/{version}/namespaces/default/owls");
+    let owl = |version: &str, name: &str| {
+        serde_json::json!({
+            "apiVersion": format!("birds.test/{version}"), "kind": "Owl", "metadata": {"name": name},
+            "spec": {"size": 2, "count": 3}, "status": {"said": "hoo"},
+        })
+    };
+    // Where status is no subresource it is a field like any other, and counts.
+    let made = client.post(&path("v1"), &owl("v1", "one")).ok();
+    assert_eq!(made["status"]["said"], "hoo");
+    let changed =
+        client.merge(&format!("{}/one", path("v1")), &serde_json::json!({"status": {"said": "x"}})).ok();
+    assert_eq!((&changed["status"]["said"], &changed["metadata"]["generation"]), (&"x".into(), &2.into()));
+    client.get(&format!("{}/one/status", path("v1"))).refused(404);
+    client.get(&format!("{}/one/scale", path("v1"))).refused(404);
+    let made = client.post(&path("v2"), &owl("v2", "two")).ok();
+    assert!(made["status"].is_null());
+    let kept =
+        client.merge(&format!("{}/one", path("v2")), &serde_json::json!({"status": {"said": "y"}})).ok();
+    assert_eq!((&kept["status"]["said"], &kept["metadata"]["generation"]), (&"x".into(), &2.into()));
+    client.merge(&format!("{}/two/status", path("v2")), &serde_json::json!({"status": {"said": "y"}})).ok();
+    // Each scales by its own field.
+    client.merge(&format!("{}/two/scale", path("v2")), &serde_json::json!({"spec": {"replicas": 7}})).ok();
+    client.merge(&format!("{}/two/scale", path("v3")), &serde_json::json!({"spec": {"replicas": 8}})).ok();
+    let two = client.get(&format!("{}/two", path("v1"))).ok();
+    assert_eq!(
+        (&two["spec"]["size"], &two["spec"]["count"], &two["status"]["said"]),
+        (&7.into(), &8.into(), &"y".into())
+    );
+}

@@ -3,4 +3,5 @@
 
 mod addons;
 mod definitions;
+mod published;
 mod sets;

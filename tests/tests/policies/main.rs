@@ -1,6 +1,11 @@
 //! Admission policies: what Kubernetes' conformance tests demand of them, under their names, and what they do beyond.
 
+mod audit;
+mod authorizer;
+mod matching;
 mod mutating;
+mod subresources;
+mod type_checking;
 mod validating;
 
 use kplane_tests::{Client, Server, Store};

@@ -95,3 +95,51 @@ fn what_cannot_be_applied_refuses() {
     assert!(told.contains("spec.mutations[0].applyConfiguration.expression: Invalid value"), "{told}");
     assert!(told.contains("must evaluate to Object"), "{told}");
 }
+
+#[test]
+fn a_policy_is_applied_again_when_a_later_one_changed_the_object() {
+    let (a, _server) = start();
+    let patch = |expression: &str| json!({"patchType": "JSONPatch", "jsonPatch": {"expression": expression}});
+    let spec = |policy: &str, expression: &str| {
+        json!({
+            "matchConstraints": rules("", "configmaps"), "reinvocationPolicy": policy,
+            "mutations": [patch(expression)],
+        })
+    };
+    let counts = "[JSONPatch{op: 'add', path: '/data/seen', value: has(object.data.seen) ? object.data.seen + '+' : '1'}]";
+    let changes =
+        "has(object.data.changed) ? [] : [JSONPatch{op: 'add', path: '/data/changed', value: 'yes'}]";
+    for (policy, seen) in [("Never", "1"), ("IfNeeded", "1+")] {
+        bind(&a, KIND, "a-counts", spec(policy, counts), json!({}));
+        bind(&a, KIND, "b-changes", spec("Never", changes), json!({}));
+        let made = a.post(CONFIG_MAPS, &config_map(&policy.to_lowercase(), json!({"own": "x"}))).ok();
+        assert_eq!(made["data"], json!({"own": "x", "seen": seen, "changed": "yes"}), "{policy}");
+        for name in ["a-counts", "b-changes"] {
+            a.delete(&format!("{GROUP}/{KIND}policies/{name}")).ok();
+            a.delete(&format!("{GROUP}/{KIND}policybindings/{name}-binding")).ok();
+        }
+    }
+}
+
+#[test]
+fn parameters_make_apply_configurations() {
+    let (a, _server) = start();
+    let mut spec = applying(
+        "apps",
+        "deployments",
+        "Object{metadata: Object.metadata{labels: {params.data.key: variables.value}}}",
+    );
+    spec["paramKind"] = json!({"apiVersion": "v1", "kind": "ConfigMap"});
+    spec["variables"] =
+        json!([{"name": "value", "expression": "params.data.value + '-' + request.operation.lowerAscii()"}]);
+    let params = json!({"selector": {"matchLabels": {"labels": "yes"}}, "parameterNotFoundAction": "Allow"});
+    bind(&a, KIND, "labels", spec, json!({"paramRef": params}));
+    assert!(a.post(DEPLOYMENTS, &deployment("none", 1)).ok()["metadata"]["labels"].is_null());
+    for (name, key) in [("one", "first"), ("two", "second")] {
+        let mut object = config_map(name, json!({"key": key, "value": name}));
+        object["metadata"]["labels"] = json!({"labels": "yes"});
+        a.post(CONFIG_MAPS, &object).ok();
+    }
+    let made = a.post(DEPLOYMENTS, &deployment("d", 1)).ok();
+    assert_eq!(made["metadata"]["labels"], json!({"first": "one-create", "second": "two-create"}));
+}

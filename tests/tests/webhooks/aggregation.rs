@@ -21,6 +21,50 @@ fn wardle(asked: &Asked) -> Reply {
                 "verbs": ["create", "get", "list"], "shortNames": ["fl"],
             }],
         })),
+        ("GET", "/apis/wardle.example.test/v1alpha1/namespaces/default/flunders/one/shout") => {
+            Reply { headers: vec![("x-agreed", "yes".into())], ..Reply::code(101) }
+        }
+        ("GET", "/openapi/v2") => Reply::json(json!({
+            "swagger": "2.0", "info": {"title": "wardle", "version": "v0"},
+            "paths": {
+                "/apis/wardle.example.test/v1alpha1/namespaces/{namespace}/flunders": {"get": {"responses": {
+                    "200": {"description": "OK", "schema": {"$ref": "#/definitions/test.example.wardle.Flunder"}},
+                }}},
+                "/elsewhere": {},
+            },
+            "definitions": {
+                "test.example.wardle.Flunder": {
+                    "description": "A flunder flunders.", "type": "object",
+                    "properties": {
+                        "metadata": {"$ref": "#/definitions/io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"},
+                        "spec": {"type": "object", "description": "What it flunders."},
+                    },
+                    "x-kubernetes-group-version-kind":
+                        [{"group": "wardle.example.test", "version": "v1alpha1", "kind": "Flunder"}],
+                },
+                "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta": {"type": "object", "description": "An older one."},
+                "unused": {},
+            },
+        })),
+        ("GET", "/openapi/v3") => Reply::json(json!({"paths": {
+            "apis/wardle.example.test/v1alpha1":
+                {"serverRelativeURL": "/openapi/v3/apis/wardle.example.test/v1alpha1?hash=FEED"},
+            "version": {"serverRelativeURL": "/openapi/v3/version?hash=BEEF"},
+        }})),
+        ("GET", "/openapi/v3/apis/wardle.example.test/v1alpha1") => Reply::json(json!({
+            "openapi": "3.0.0", "info": {"title": "wardle", "version": "v0"},
+            "paths": {"/apis/wardle.example.test/v1alpha1/namespaces/{namespace}/flunders": {"get": {
+                "x-kubernetes-action": "list",
+                "x-kubernetes-group-version-kind":
+                    {"group": "wardle.example.test", "version": "v1alpha1", "kind": "Flunder"},
+            }}},
+            "components": {"schemas": {"test.example.wardle.Flunder": {
+                "description": "A flunder flunders.", "type": "object",
+                "properties": {"spec": {"type": "object", "description": "What it flunders."}},
+                "x-kubernetes-group-version-kind":
+                    [{"group": "wardle.example.test", "version": "v1alpha1", "kind": "Flunder"}],
+            }}},
+        })),
         ("POST", FLUNDERS) => Reply { code: 201, ..Reply::json(asked.body.clone()) },
         ("GET", FLUNDERS) => Reply::json(json!({
             "kind": "FlunderList", "apiVersion": "wardle.example.test/v1alpha1", "metadata": {},
@@ -105,6 +149,90 @@ fn should_be_able_to_support_a_sample_api_server_using_the_aggregator() {
 
     a.delete(&format!("{API_SERVICES}/v1alpha1.wardle.example.test")).ok();
     assert_eq!(a.get(FLUNDERS).code, 404);
+}
+
+#[test]
+fn documents_and_connections_are_passed_on() {
+    let (a, kubectl, _server) = setup();
+    let hook = Hook::start(wardle);
+    serve(&a, &hook);
+    a.post(API_SERVICES, &api_service(&hook)).ok();
+    becomes(&a, "True", "Passed");
+
+    // Both versions of OpenAPI have it, with its own names where ours mean something else.
+    let index = a.get("/openapi/v3").ok();
+    let url = &index["paths"]["apis/wardle.example.test/v1alpha1"]["serverRelativeURL"];
+    let expected = "/clusters/a/control-plane/openapi/v3/apis/wardle.example.test/v1alpha1?hash=FEED";
+    assert_eq!(url, expected);
+    assert!(index["paths"]["api/v1"].is_object());
+    assert!(index["paths"]["version"]["serverRelativeURL"] != "/openapi/v3/version?hash=BEEF");
+    let document = a.get("/openapi/v3/apis/wardle.example.test/v1alpha1").ok();
+    assert_eq!(document["info"]["title"], "wardle");
+    let document = a.get("/openapi/v2").ok();
+    let flunder = &document["definitions"]["test.example.wardle.Flunder"];
+    let renamed = "#/definitions/io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta_v2";
+    assert_eq!(flunder["properties"]["metadata"]["$ref"], renamed);
+    let paths = &document["paths"];
+    assert!(paths["/apis/wardle.example.test/v1alpha1/namespaces/{namespace}/flunders"].is_object());
+    assert!(paths["/elsewhere"].is_null() && paths["/api/v1/namespaces"].is_object());
+    assert!(document["definitions"]["unused"].is_null());
+    let explained = kubectl.run(&["explain", "flunders.spec"]);
+    assert!(explained.stdout.contains("What it flunders."), "{} {}", explained.stdout, explained.stderr);
+
+    // A connection that changes its protocol is joined with the other server's.
+    let path = "/apis/wardle.example.test/v1alpha1/namespaces/default/flunders/one/shout";
+    let headers = [
+        ("Upgrade", "SPDY/3.1"),
+        ("Sec-WebSocket-Protocol", "base64url.bearer.authorization.k8s.io.c2VjcmV0, v4.channel.k8s.io"),
+    ];
+    let mut shouting = a.upgrade(path, &headers).map_err(|(code, text)| format!("{code} {text}")).unwrap();
+    assert_eq!(shouting.headers["x-agreed"], "yes");
+    assert_eq!(shouting.headers["upgrade"], "SPDY/3.1");
+    shouting.say(b"flunder!");
+    assert_eq!(shouting.hear(8), b"flunder!");
+    shouting.say(&[7; 100_000]);
+    assert_eq!(shouting.hear(100_000), [7; 100_000]);
+    let asked = hook.asked().into_iter().rev().find(|asked| asked.path == path).unwrap();
+    assert_eq!(asked.headers["x-remote-user"], "kplane-admin");
+    assert_eq!(asked.headers["sec-websocket-protocol"], "v4.channel.k8s.io", "the proof stays here");
+    // One that the other server does not agree to is answered as it answers.
+    let refused = a.upgrade(&format!("{FLUNDERS}/none"), &headers[..1]).err().unwrap();
+    assert!(refused.0 == 404 && refused.1.contains("no flunder"), "{refused:?}");
+}
+
+#[test]
+fn an_api_service_takes_over_a_group_that_the_server_itself_has() {
+    let (a, _, server) = setup();
+    let hook = Hook::start(|asked| match asked.path.as_str() {
+        "/apis/node.k8s.io/v1" => Reply::json(json!({
+            "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": "node.k8s.io/v1",
+            "resources": [{"name": "engines", "singularName": "engine", "namespaced": false, "kind": "Engine", "verbs": ["list"]}],
+        })),
+        "/apis/node.k8s.io/v1/engines" => Reply::json(json!({
+            "kind": "EngineList", "apiVersion": "node.k8s.io/v1", "metadata": {}, "items": [],
+        })),
+        _ => Reply::code(404),
+    });
+    serve(&a, &hook);
+    let own = "/apis/node.k8s.io/v1/runtimeclasses";
+    a.get(own).ok();
+    let path = format!("{API_SERVICES}/v1.node.k8s.io");
+    let local = a.get(&path).ok()["spec"].clone();
+    let service = json!({"namespace": "hooks", "name": "hook", "port": 8443});
+    a.merge(&path, &json!({"spec": {"service": service, "caBundle": hook.ca_bundle}})).ok();
+    eventually("the other server answers", Duration::from_secs(20), || {
+        a.get("/apis/node.k8s.io/v1/engines").code == 200 && a.get(own).code == 404
+    });
+    assert_eq!(a.get("/apis/node.k8s.io/v1").ok()["resources"][0]["name"], "engines");
+    let groups = a.get("/apis").ok();
+    let found = groups["groups"].as_array().unwrap().iter().filter(|g| g["name"] == "node.k8s.io").count();
+    assert_eq!(found, 1);
+    // In another control plane nothing changed, and here it may be the server's own again.
+    control_plane(&server, "b", json!([]));
+    server.client().vcp("b").get(own).ok();
+    a.merge(&path, &json!({"spec": {"service": null, "caBundle": null}})).ok();
+    assert_eq!(a.get(&path).ok()["spec"], local);
+    a.get(own).ok();
 }
 
 #[test]

@@ -62,15 +62,16 @@ fn answer(asked: &Asked) -> Reply {
 
 fn versions(stored: &str) -> Value {
     let text = || json!({"type": "string"});
-    let version = |name: &str, properties: Value| {
+    let version = |name: &str, selectable: &str, properties: Value| {
         json!({
             "name": name, "served": true, "storage": name == stored,
+            "selectableFields": [{"jsonPath": selectable}],
             "schema": {"openAPIV3Schema": {"type": "object", "properties": properties}},
         })
     };
     json!([
-        version("v1", json!({"hostPort": text()})),
-        version("v2", json!({"host": text(), "port": text()})),
+        version("v1", ".hostPort", json!({"hostPort": text()})),
+        version("v2", ".port", json!({"host": text(), "port": text()})),
     ])
 }
 
@@ -192,4 +193,55 @@ fn failures_are_told_in_upstreams_words() {
             "{start} failed: Post \"https://hook.hooks.svc:8443/crdconvert?timeout=30s\": service \"hook\" not found"
         )
     );
+}
+
+#[test]
+fn fields_are_selected_as_they_are_seen() {
+    let (a, _hook, _server) = start();
+    for (name, port) in [("a", 1), ("b", 2), ("c", 1), ("d", 1)] {
+        a.post(V1, &v1(name, &format!("host:{port}"))).ok();
+    }
+    let names = |path: String| -> Vec<String> {
+        let list = a.get(&path).ok();
+        let items = list["items"].as_array().cloned().unwrap_or_default();
+        items.iter().filter_map(|item| item["metadata"]["name"].as_str().map(str::to_owned)).collect()
+    };
+    assert_eq!(names(format!("{V2}?fieldSelector=port%3D1")), ["a", "c", "d"]);
+    assert_eq!(names(format!("{V1}?fieldSelector=hostPort%3Dhost:2")), ["b"]);
+    // By pages, too.
+    let first = a.get(&format!("{V2}?fieldSelector=port%3D1&limit=2")).ok();
+    assert_eq!(first["items"].as_array().map(Vec::len), Some(2));
+    let token = first["metadata"]["continue"].as_str().unwrap();
+    assert_eq!(names(format!("{V2}?fieldSelector=port%3D1&limit=2&continue={token}")), ["d"]);
+    a.delete(&format!("{V2}?fieldSelector=port%3D1")).ok();
+    assert_eq!(names(V1.to_owned()), ["b"]);
+}
+
+#[test]
+fn managers_of_other_versions_lose_what_others_set() {
+    let (a, _hook, _server) = start();
+    let one = format!("{V2}/one");
+    let applied = |port: u32| {
+        json!({
+            "apiVersion": "stable.example.test/v2", "kind": "Conversion", "metadata": {"name": "one"},
+            "host": "host", "port": port.to_string(),
+        })
+        .to_string()
+    };
+    a.apply(&format!("{one}?fieldManager=two"), &applied(1)).ok();
+    let fields = |manager: &str| -> Value {
+        let object = a.get(&one).ok();
+        let entries = object["metadata"]["managedFields"].as_array().cloned().unwrap_or_default();
+        let found = entries.into_iter().find(|entry| entry["manager"] == manager);
+        found.map_or(Value::Null, |entry| json!([entry["apiVersion"], entry["fieldsV1"]]))
+    };
+    assert_eq!(fields("two"), json!(["stable.example.test/v2", {"f:host": {}, "f:port": {}}]));
+    a.merge(&format!("{V1}/one?fieldManager=one"), &json!({"hostPort": "host:2"})).ok();
+    assert_eq!(fields("one"), json!(["stable.example.test/v1", {"f:hostPort": {}}]));
+    assert_eq!(fields("two"), json!(["stable.example.test/v2", {"f:host": {}}]), "the port is another's now");
+    let told = a.apply(&format!("{one}?fieldManager=two"), &applied(3)).refused(409);
+    assert!(told.contains("conflict with \"one\"") && told.contains("stable.example.test/v1"), "{told}");
+    let forced = a.apply(&format!("{one}?fieldManager=two&force=true"), &applied(3)).ok();
+    assert_eq!(forced["port"], "3");
+    assert_eq!(a.get(&format!("{V1}/one")).ok()["hostPort"], "host:3");
 }

@@ -103,7 +103,7 @@ impl Hook {
                     let service = service_fn(move |request| respond(request, answer.clone(), log.clone()));
                     // It ends when the caller lets go.
                     let _ = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new())
-                        .serve_connection(TokioIo::new(tls), service)
+                        .serve_connection_with_upgrades(TokioIo::new(tls), service)
                         .await;
                 });
             }
@@ -122,6 +122,9 @@ async fn respond(
     answer: Arc<Answering>,
     log: Arc<Mutex<Vec<Asked>>>,
 ) -> Result<Response<Full<Bytes>>, hyper::Error> {
+    let mut request = request;
+    let protocol = request.headers().get("upgrade").cloned();
+    let upgrade = protocol.is_some().then(|| hyper::upgrade::on(&mut request));
     let (parts, body) = request.into_parts();
     let bytes = body.collect().await?.to_bytes();
     let asked = Asked {
@@ -135,6 +138,17 @@ async fn respond(
     log.lock().unwrap().push(asked);
     tokio::time::sleep(reply.after).await;
     let mut response = Response::builder().status(reply.code);
+    if reply.code == 101
+        && let (Some(protocol), Some(upgrade)) = (protocol, upgrade)
+    {
+        response = response.header("connection", "Upgrade").header("upgrade", protocol);
+        tokio::spawn(async move {
+            let Ok(upgraded) = upgrade.await else { return };
+            let (mut from, mut to) = tokio::io::split(TokioIo::new(upgraded));
+            // It says what it hears, until the other end lets go.
+            let _ = tokio::io::copy(&mut from, &mut to).await;
+        });
+    }
     for (name, value) in reply.headers {
         response = response.header(name, value);
     }

@@ -54,6 +54,7 @@ fn client_config(hook: &Hook, path: &str) -> Value {
 
 const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
 const PODS: &str = "/api/v1/namespaces/default/pods";
+const BINDINGS: &str = "/api/v1/namespaces/default/bindings";
 
 fn rule(operations: &[&str], group: &str, version: &str, resources: &[&str]) -> Value {
     json!({"operations": operations, "apiGroups": [group], "apiVersions": [version], "resources": resources})

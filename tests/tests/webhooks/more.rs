@@ -168,6 +168,121 @@ fn subresources_are_seen_in_their_own_kinds() {
 }
 
 #[test]
+fn a_scale_and_a_binding_can_be_changed() {
+    let (a, hook, _server) = start(|asked| match asked.body["request"]["resource"]["resource"].as_str() {
+        Some("deployments") => patch(asked, json!([{"op": "replace", "path": "/spec/replicas", "value": 7}])),
+        _ => {
+            patch(asked, json!([{"op": "add", "path": "/metadata/annotations", "value": {"bound": "here"}}]))
+        }
+    });
+    let scale = rule(&["UPDATE"], "apps", "v1", &["deployments/scale"]);
+    let binding = rule(&["CREATE"], "", "v1", &["pods/binding", "bindings"]);
+    let webhooks = [webhook(&hook, "/scale", scale), webhook(&hook, "/binding", binding)];
+    configure(&a, MUTATING, "parts", &webhooks);
+    let deployment = json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"},
+        "spec": {
+            "replicas": 0, "selector": {"matchLabels": {"a": "b"}},
+            "template": {"metadata": {"labels": {"a": "b"}}, "spec": pod("p", "c")["spec"]},
+        },
+    });
+    let deployments = "/apis/apps/v1/namespaces/default/deployments";
+    a.post(deployments, &deployment).ok();
+    let scaled = a.merge(&format!("{deployments}/d/scale"), &json!({"spec": {"replicas": 3}})).ok();
+    assert_eq!((&scaled["kind"], &scaled["spec"]["replicas"]), (&json!("Scale"), &json!(7)));
+    assert_eq!(a.get(&format!("{deployments}/d")).ok()["spec"]["replicas"], 7);
+    for (name, path) in [("p", format!("{PODS}/p/binding")), ("q", BINDINGS.to_owned())] {
+        a.post(PODS, &pod(name, "c")).ok();
+        let binding = json!({
+            "apiVersion": "v1", "kind": "Binding", "metadata": {"name": name},
+            "target": {"apiVersion": "v1", "kind": "Node", "name": "n"},
+        });
+        a.post(&path, &binding).ok();
+        let bound = a.get(&format!("{PODS}/{name}")).ok();
+        assert_eq!(
+            (&bound["spec"]["nodeName"], &bound["metadata"]["annotations"]["bound"]),
+            (&json!("n"), &json!("here"))
+        );
+    }
+    let asked: Vec<(Value, Value)> = (hook.asked().iter())
+        .map(|asked| {
+            (
+                asked.body["request"]["resource"]["resource"].clone(),
+                asked.body["request"]["oldObject"].clone(),
+            )
+        })
+        .filter(|(resource, _)| resource != "deployments")
+        .collect();
+    assert_eq!(asked, [(json!("pods"), Value::Null), (json!("bindings"), Value::Null)]);
+}
+
+#[test]
+fn access_reviews_are_shown_and_reasons_are_kept() {
+    let (a, hook, _server) = start(|asked| match asked.path.as_str() {
+        "/change" => {
+            patch(asked, json!([{"op": "replace", "path": "/spec/resourceAttributes/verb", "value": "fly"}]))
+        }
+        _ => review(
+            asked,
+            json!({"allowed": false, "status": {"code": 451, "reason": "TooManyOwls", "message": "no"}}),
+        ),
+    });
+    let reviews = || rule(&["CREATE"], "authorization.k8s.io", "v1", &["*"]);
+    let path = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
+    let asks = json!({
+        "apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview",
+        "spec": {"user": "jane", "resourceAttributes": {"verb": "get", "resource": "pods"}},
+    });
+    configure(&a, MUTATING, "change", &[webhook(&hook, "/change", reviews())]);
+    let answer = a.post(path, &asks).ok();
+    assert_eq!(
+        (&answer["spec"]["resourceAttributes"]["verb"], &answer["status"]["allowed"]),
+        (&json!("fly"), &json!(false))
+    );
+    a.delete(&format!("{MUTATING}/change")).ok();
+    configure(&a, VALIDATING, "deny", &[webhook(&hook, "/deny", reviews())]);
+    let answer = a.post(path, &asks);
+    assert_eq!((answer.code, &answer.body["reason"]), (451, &json!("TooManyOwls")));
+    // What is wrong with a review is said first.
+    a.post(path, &json!({"spec": {"user": "jane"}})).refused(422);
+    a.delete(&format!("{VALIDATING}/deny")).ok();
+    a.post(path, &asks).ok();
+}
+
+#[test]
+fn slow_webhooks_of_one_control_plane_hold_up_no_others_controllers() {
+    let (a, hook, server) =
+        start(|asked| Reply { after: std::time::Duration::from_secs(20), ..allow(asked) });
+    let mut slow = webhook(&hook, "/slow", rule(&["CREATE"], "", "v1", &["pods"]));
+    slow["timeoutSeconds"] = 30.into();
+    configure(&a, VALIDATING, "slow", &[slow]);
+    let controller = |name: &str| {
+        json!({
+            "apiVersion": "v1", "kind": "ReplicationController", "metadata": {"name": name},
+            "spec": {
+                "replicas": 1, "selector": {"name": name},
+                "template": {"metadata": {"labels": {"name": name}}, "spec": pod("p", "c")["spec"]},
+            },
+        })
+    };
+    const CONTROLLERS: &str = "/api/v1/namespaces/default/replicationcontrollers";
+    for number in 0..40 {
+        a.post(CONTROLLERS, &controller(&format!("slow-{number}"))).ok();
+    }
+    kplane_tests::eventually("the webhook is asked", std::time::Duration::from_secs(20), || {
+        !hook.asked().is_empty()
+    });
+    control_plane(&server, "b", json!([]));
+    let b = server.client().vcp("b");
+    let begun = std::time::Instant::now();
+    b.post(CONTROLLERS, &controller("quick")).ok();
+    kplane_tests::eventually("the pod is made", std::time::Duration::from_secs(15), || {
+        !b.get(PODS).ok()["items"].as_array().unwrap().is_empty()
+    });
+    assert!(begun.elapsed() < std::time::Duration::from_secs(15));
+}
+
+#[test]
 fn the_webhooks_of_one_control_plane_are_nothing_to_another() {
     let (a, hook, server) = start(|asked| deny(asked, "no"));
     configure(&a, VALIDATING, "deny", &[webhook(&hook, "/deny", rule(&["*"], "*", "*", &["*"]))]);

@@ -4,12 +4,11 @@ use kplane_machinery::{GroupResource, Status};
 use kplane_rules::Budget;
 use kplane_rules::admission::{Answers, Expression, Failure, Inputs, Session, Verdict};
 use serde_json::Value;
-use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::definition::Policy;
 use crate::webhook::matching::{Seen, ask, converted};
 use crate::webhook::review;
-use crate::{Attributes, Operation};
+use crate::{Attributes, Operation, apart};
 
 /// A write as a policy sees it.
 pub(super) struct Subject {
@@ -140,13 +139,5 @@ impl Failed {
                     .to_owned()
             }
         }
-    }
-}
-
-/// Runs what may take long where it holds up no other request.
-fn apart<T>(run: impl FnOnce() -> T) -> T {
-    match Handle::try_current().map(|handle| handle.runtime_flavor()) {
-        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(run),
-        _ => run(),
     }
 }

@@ -14,7 +14,7 @@ use super::is_exempt;
 use super::params::{self, Missing};
 use crate::webhook::matching::Seen;
 use crate::webhook::mutating::settle;
-use crate::{Attributes, Operation, Plugin, Shape};
+use crate::{Attributes, Operation, Plugin};
 
 /// The plugin.
 pub struct MutatingAdmissionPolicy;
@@ -43,9 +43,7 @@ impl Plugin for MutatingAdmissionPolicy {
     }
 
     fn handles(&self, attributes: &Attributes<'_>) -> bool {
-        !is_exempt(attributes)
-            && matches!(attributes.operation, Operation::Create | Operation::Update)
-            && !matches!(attributes.shape, Shape::Part(_))
+        !is_exempt(attributes) && matches!(attributes.operation, Operation::Create | Operation::Update)
     }
 
     fn asks_others(&self) -> bool {
@@ -190,12 +188,13 @@ async fn one(
                 let made = made.await?.map_err(|failure| failed(failure.told()))?;
                 change(&mut subject.object, made, mutation, attributes, &seen).map_err(failed)?;
             }
-            *object = if seen.version == attributes.version || attributes.own_kind().is_some() {
+            let changed = if seen.version == attributes.version || attributes.own_kind().is_some() {
                 subject.object
             } else {
                 let reader = attributes.reader;
                 reader.convert(attributes.def, subject.object, &seen.version, attributes.version).await?
             };
+            attributes.keep(object, changed)?;
         }
     }
     Ok(any)

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use kplane_machinery::Status;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::hook::Hook;
 use super::review::{self, Answer, Unusable};
@@ -115,6 +115,43 @@ async fn exchange(
         return Err(Failure::Rejected(review::refusal(&hook.name, answer.status.as_ref())));
     }
     Ok(answer)
+}
+
+/// Which of the webhooks that are asked about a write one is, for the audit log: the round and its place there.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Turn {
+    pub again: bool,
+    pub index: usize,
+}
+
+impl std::fmt::Display for Turn {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "round_{}_index_{}", u8::from(self.again), self.index)
+    }
+}
+
+/// Says in the audit log what a webhook changed; the change itself only where objects are shown, too.
+pub(super) fn annotate_mutation(
+    hook: &Hook,
+    attributes: &Attributes<'_>,
+    turn: Turn,
+    mutated: bool,
+    patch: Option<&Value>,
+) {
+    let named = json!({"configuration": hook.configuration, "webhook": hook.name, "mutated": mutated});
+    (attributes.annotate)(format!("mutation.webhook.admission.k8s.io/{turn}"), named.to_string());
+    if let Some(patch) = patch.filter(|_| attributes.shows_content) {
+        let shown = json!({
+            "configuration": hook.configuration, "webhook": hook.name, "patch": patch, "patchType": "JSONPatch",
+        });
+        (attributes.annotate)(format!("patch.webhook.admission.k8s.io/{turn}"), shown.to_string());
+    }
+}
+
+/// Says in the audit log that a webhook could not be asked and was passed over.
+pub(super) fn annotate_failed_open(hook: &Hook, attributes: &Attributes<'_>, kind: &str, turn: Turn) {
+    let key = format!("failed-open.{kind}.webhook.admission.k8s.io/{turn}");
+    (attributes.annotate)(key, hook.name.clone());
 }
 
 /// Notes that a webhook was passed over.

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::hook::{Hook, Rule};
 use super::review;
-use crate::{AccessCheck, Attributes, Configuration, Operation};
+use crate::{AccessCheck, Attributes, Configuration, Operation, apart};
 
 /// Objects that no webhook sees: a webhook that refuses all would never be removed again.
 const EXEMPT: [&str; 6] = [
@@ -87,7 +87,7 @@ pub(super) async fn matches(
             namespace_object: &Value::Null,
             answers: &answers,
         };
-        match hook.conditions.matches(&inputs) {
+        match apart(|| hook.conditions.matches(&inputs)) {
             Ok(verdict) => break verdict,
             Err(question) => {
                 let decision = ask(attributes, &question).await?;
@@ -113,25 +113,32 @@ pub(crate) async fn ask(attributes: &Attributes<'_>, question: &Question) -> Res
         None => attributes.user.to_owned(),
     };
     let groups = match account {
-        Some((namespace, _)) => vec![
-            "system:serviceaccounts".to_owned(),
-            format!("system:serviceaccounts:{namespace}"),
-            "system:authenticated".to_owned(),
-        ],
+        Some((namespace, _)) => {
+            vec!["system:serviceaccounts".to_owned(), format!("system:serviceaccounts:{namespace}")]
+        }
         None => attributes.groups.to_vec(),
     };
     let check = AccessCheck {
         user: &user,
         groups: &groups,
+        uid: if account.is_some() { "" } else { attributes.user_uid },
+        extra: account.is_none().then_some(attributes.extra),
         verb: &question.verb,
+        path: question.path.as_deref(),
         group: &question.group,
-        version: &question.version,
         resource: &question.resource,
+        subresource: &question.subresource,
         namespace: &question.namespace,
         name: &question.name,
+        field_selector: &question.field_selector,
+        label_selector: &question.label_selector,
     };
-    let allowed = attributes.reader.authorize(&check).await?;
-    Ok(Decision { allowed, ..Decision::default() })
+    // That the authorizer cannot be asked is for the expression to judge: `errored()`.
+    Ok(attributes
+        .reader
+        .authorize(&check)
+        .await
+        .unwrap_or_else(|status| Decision { error: Some(status.message), ..Decision::default() }))
 }
 
 /// An object in the version that a webhook sees.

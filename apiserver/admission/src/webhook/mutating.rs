@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use kplane_machinery::{Status, patch};
 use serde_json::Value;
 
-use super::call::{self, Failure};
+use super::call::{self, Failure, Turn};
 use super::hook::Hook;
 use super::matching::{Matched, Seen, converted, is_exempt, matches};
 use super::review;
@@ -75,7 +75,7 @@ async fn run(
     invocations: &mut Invocations,
     again: bool,
 ) -> Result<(), Status> {
-    for hook in hooks {
+    for (index, hook) in hooks.iter().enumerate() {
         let shown = review::has_object(attributes).then_some(&*object);
         let seen = match matches(hook, attributes, shown).await? {
             Matched::No => continue,
@@ -89,7 +89,11 @@ async fn run(
         if again && !invocations.again.contains(&hook.uid) {
             continue;
         }
-        let outcome = change(hook, attributes, object, &seen).await;
+        let turn = Turn { again, index };
+        let mut patch = None;
+        let outcome = change(hook, attributes, object, &seen, &mut patch).await;
+        let mutated = matches!(outcome, Ok(true));
+        call::annotate_mutation(hook, attributes, turn, mutated, patch.as_ref());
         if matches!(outcome, Ok(true)) {
             invocations.require();
         }
@@ -98,7 +102,10 @@ async fn run(
         }
         match outcome {
             Ok(_) => {}
-            Err(Failure::Calling(why)) if !hook.fails_closed => call::failed_open(hook, &why),
+            Err(Failure::Calling(why)) if !hook.fails_closed => {
+                call::failed_open(hook, &why);
+                call::annotate_failed_open(hook, attributes, "mutation", turn);
+            }
             Err(failure) => return Err(failure.into_status(hook)),
         }
     }
@@ -106,12 +113,13 @@ async fn run(
     Ok(())
 }
 
-/// Asks a webhook and does what it says; whether that changed the object.
+/// Asks a webhook and does what it says; whether that changed the object. What it said then is left in `told`.
 async fn change(
     hook: &Hook,
     attributes: &Attributes<'_>,
     object: &mut Value,
     seen: &Seen,
+    told: &mut Option<Value>,
 ) -> Result<bool, Failure> {
     let shown = review::has_object(attributes).then_some(&*object);
     let unconverted = |status: Status| Failure::Internal(status);
@@ -125,13 +133,6 @@ async fn change(
             Value::Array(_) | Value::Null => Ok(false),
             _ => Err(call::internal("json: cannot unmarshal the patch: it is no list of operations")),
         };
-    }
-    if matches!(attributes.shape, crate::Shape::Part(_)) {
-        let resource = &attributes.def.plural;
-        return Err(call::internal(format!(
-            "admission webhook {:?} attempted to modify {resource}/{}, which is not supported",
-            hook.name, attributes.subresource
-        )));
     }
     let Some(current) = current else {
         return Err(call::internal(format!(
@@ -155,7 +156,8 @@ async fn change(
             .await
             .map_err(Failure::Internal)?;
     }
-    *object = patched;
+    attributes.keep(object, patched).map_err(Failure::Internal)?;
+    *told = Some(operations);
     Ok(true)
 }
 

@@ -174,6 +174,7 @@ pub(super) fn refusal(hook: &str, status: Option<&Value>) -> Status {
     let mut refusal = Status::new(code, Reason::Unknown, message);
     if let Some(reason) = given("reason") {
         refusal.reason = Reason::parse(reason);
+        refusal.own_reason = (refusal.reason == Reason::Unknown).then(|| reason.into());
     }
     refusal.details = status
         .and_then(|status| status.get("details"))

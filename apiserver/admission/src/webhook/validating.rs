@@ -5,7 +5,7 @@ use futures::future::join_all;
 use kplane_machinery::Status;
 use serde_json::Value;
 
-use super::call::{self, Failure};
+use super::call::{self, Failure, Turn};
 use super::matching::{Matched, converted, is_exempt, matches};
 use super::review;
 use crate::{Attributes, Plugin};
@@ -40,10 +40,14 @@ impl Plugin for ValidatingAdmissionWebhook {
             call::call(hook, attributes, &seen.version, shown, old, false).await
         }));
         // All are heard, and the first in order that refuses is what the client reads.
-        for ((hook, _), answer) in asked.iter().zip(answers.await) {
+        for (index, ((hook, _), answer)) in asked.iter().zip(answers.await).enumerate() {
             match answer {
                 Ok(_) => {}
-                Err(Failure::Calling(why)) if !hook.fails_closed => call::failed_open(hook, &why),
+                Err(Failure::Calling(why)) if !hook.fails_closed => {
+                    call::failed_open(hook, &why);
+                    let turn = Turn { again: false, index };
+                    call::annotate_failed_open(hook, attributes, "validating", turn);
+                }
                 Err(failure) => return Err(failure.into_status(hook)),
             }
         }

@@ -242,6 +242,7 @@ fn subresource(sub: &Sub) -> Subresource {
             status_replicas: vec!["status".into(), "replicas".into()],
             selector: Some(vec!["spec".into(), "selector".into()]),
         }),
+        versions: None,
     }
 }
 

@@ -92,7 +92,6 @@ pub struct Question {
     /// For what is no resource; the others are empty then.
     pub path: Option<String>,
     pub group: String,
-    pub version: String,
     pub resource: String,
     pub subresource: String,
     pub namespace: String,

@@ -104,7 +104,6 @@ fn own(request: &Value) -> Question {
         |pointer: &str| request.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
     Question {
         group: text("/resource/group"),
-        version: text("/resource/version"),
         resource: text("/resource/resource"),
         subresource: text("/subResource"),
         namespace: text("/namespace"),

@@ -17,7 +17,8 @@ pub fn type_check(
     params: Option<(&str, &Schema)>,
 ) -> Vec<(String, String)> {
     let list = |field: &str| spec.get(field).and_then(Value::as_array).into_iter().flatten();
-    let scope = Scope { params: spec.get("paramKind").is_some_and(Value::is_object), authorizer: true };
+    // Parameters of a kind that is not known are not there.
+    let scope = Scope { params: params.is_some(), authorizer: true };
     let compilers: Vec<(String, Compiler)> = (kinds.iter().take(MOST_KINDS))
         .map(|(kind, schema)| {
             let mut compiler = Compiler::typed(scope, (&kind.kind, schema), params);
@@ -37,14 +38,14 @@ pub fn type_check(
             if source.is_empty() {
                 continue;
             }
-            let told: String = (compilers.iter())
+            let told: Vec<String> = (compilers.iter())
                 .filter_map(|(kind, compiler)| {
                     let told = compiler.check(source, Wanted::Anything).err()?;
                     Some(format!("{kind}: {}\n", told.trim_start_matches("compilation failed: ")))
                 })
                 .collect();
             if !told.is_empty() {
-                warnings.push((format!("spec.validations[{index}].{field}"), told));
+                warnings.push((format!("spec.validations[{index}].{field}"), told.join("\n")));
             }
         }
     }

@@ -28,11 +28,11 @@ pub(super) fn declare(d: &mut Registry) {
             {
                 let told = names::name_is_dns_subdomain(name, false);
                 if !told.is_empty() {
-                    return failed(format!("Invalid service account name: {}", told.join(", ")));
+                    return failed("Invalid service account name");
                 }
                 let told = names::name_is_dns_label(namespace, false);
                 if !told.is_empty() {
-                    return failed(format!("Invalid service account namespace: {}", told.join(", ")));
+                    return failed("Invalid service account namespace");
                 }
                 let subject = Some((namespace.to_string(), name.to_string()));
                 Ok(Value::special(Special::Authorizer(subject)))
@@ -45,7 +45,6 @@ pub(super) fn declare(d: &mut Registry) {
             Special::Authorizer(subject) => Ok(Value::special(Special::GroupCheck(Box::new(Question {
                 service_account: subject.clone(),
                 group: group.to_string(),
-                version: "*".to_owned(),
                 ..Question::default()
             })))),
             _ => no_overload(),
@@ -54,6 +53,7 @@ pub(super) fn declare(d: &mut Registry) {
     });
     d.add("resource", "groupcheck_resource: GroupCheck.(string) -> ResourceCheck", |_, args| match args {
         [Value::Special(special), Value::String(resource)] => match &**special {
+            Special::GroupCheck(_) if resource.trim().is_empty() => failed("resource must not be empty"),
             Special::GroupCheck(question) => Ok(Value::special(Special::ResourceCheck(Box::new(Question {
                 resource: resource.to_string(),
                 ..(**question).clone()

@@ -56,6 +56,14 @@ pub fn compile(crd: &Value) -> Result<ResourceDef, Status> {
         if let Some(compiled) = CelEngine.compile(&schema) {
             rules.insert(name.clone(), compiled);
         }
+        for sub in subresources_of(version, &name) {
+            let same =
+                subresources.iter_mut().find(|known| known.name == sub.name && known.scale == sub.scale);
+            match same.and_then(|known| known.versions.as_mut()) {
+                Some(versions) => versions.push(name.clone()),
+                None => subresources.push(sub),
+            }
+        }
         versions.push(VersionDef {
             schema,
             served: version["served"].as_bool().unwrap_or(false),
@@ -74,11 +82,6 @@ pub fn compile(crd: &Value) -> Result<ResourceDef, Status> {
             }),
             name,
         });
-        for sub in subresources_of(version) {
-            if !subresources.iter().any(|s| s.name == sub.name) {
-                subresources.push(sub);
-            }
-        }
     }
     versions.sort_by(|a, b| compare_versions(&b.name, &a.name));
     // As they are published: status, then scale, whichever version names them first.
@@ -97,7 +100,7 @@ pub fn compile(crd: &Value) -> Result<ResourceDef, Status> {
         verbs: if condition(crd, "Terminating") == Some("True") { Verbs::NO_CREATE } else { Verbs::ALL },
         subresources,
         time_to_live: None,
-        strategy: Arc::new(CustomStrategy::new(spec, rules)?),
+        strategy: Arc::new(CustomStrategy::new(rules)),
         custom: true,
         kind,
         storage_group_resource: None,
@@ -156,8 +159,9 @@ fn columns(version: &Value) -> Vec<Column> {
         .collect()
 }
 
-fn subresources_of(version: &Value) -> Vec<Subresource> {
+fn subresources_of(version: &Value, name: &Arc<str>) -> Vec<Subresource> {
     let mut out = Vec::new();
+    let versions = Some(vec![name.clone()]);
     let given = &version["subresources"];
     if given["status"].is_object() {
         out.push(Subresource {
@@ -166,6 +170,7 @@ fn subresources_of(version: &Value) -> Vec<Subresource> {
             kind: None,
             schema: None,
             scale: None,
+            versions: versions.clone(),
         });
     }
     if let Some(scale) = given["scale"].as_object() {
@@ -183,6 +188,7 @@ fn subresources_of(version: &Value) -> Vec<Subresource> {
                 status_replicas: path("statusReplicasPath").unwrap_or_default(),
                 selector: path("labelSelectorPath"),
             }),
+            versions,
         });
     }
     out

@@ -3,6 +3,7 @@
 //! The webhook is asked where objects come out of the store and go into it: all objects of a list at once. What comes
 //! back is shown as if it had been stored so; kinds without such a webhook pass through untouched.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use kplane_admission::webhook::ClientConfig;
@@ -81,6 +82,51 @@ pub async fn convert(
             objects::convert_as(def, &mut object, from, to)?;
             Ok(object)
         }
+    }
+}
+
+/// The most conversions that the managed fields of one request may need.
+const MOST: usize = 64;
+
+/// What managed fields need of a webhook, for one request. They are worked out without waiting: what is not known yet is
+/// noted, asked for, and found the next time.
+#[derive(Debug, Default)]
+pub struct Conversions(Mutex<Converted>);
+
+#[derive(Debug, Default)]
+struct Converted {
+    /// An object, a version, and the object in it.
+    known: Vec<(Value, String, Value)>,
+    wanted: Option<(Value, String)>,
+}
+
+impl Conversions {
+    fn lock(&self) -> MutexGuard<'_, Converted> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An object in another version, if it is known.
+    pub fn find(&self, object: &Value, version: &str) -> Result<Value, String> {
+        let mut converted = self.lock();
+        let found = converted.known.iter().find(|(from, to, _)| to == version && from == object);
+        if let Some((_, _, new)) = found {
+            return Ok(new.clone());
+        }
+        converted.wanted.get_or_insert_with(|| (object.clone(), version.to_owned()));
+        Err(format!("it is not converted to {version} yet"))
+    }
+
+    /// Asks for what was wanted and not known; whether there was something.
+    pub async fn settle(&self, cx: &Cx, resource: &Resource) -> Result<bool, Status> {
+        let Some((object, to)) = self.lock().wanted.take() else { return Ok(false) };
+        let from = objects::version_of(object::str_at(&object, &["apiVersion"])).to_owned();
+        let new = convert(&cx.app, &cx.vcp, &resource.def, object.clone(), &from, &to).await?;
+        let mut converted = self.lock();
+        if converted.known.len() >= MOST {
+            return Err(Status::internal("the managed fields need too many conversions"));
+        }
+        converted.known.push((object, to, new));
+        Ok(true)
     }
 }
 

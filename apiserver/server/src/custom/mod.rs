@@ -15,7 +15,7 @@ mod strategy;
 
 use kplane_registry::ResourceKey;
 
-pub use compile::{compile, is_established};
+pub use compile::{compile, condition, is_established};
 pub use definitions::{Definitions, Fact};
 
 /// Where definitions are stored.

@@ -3,31 +3,24 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use kplane_admission::apart;
 use kplane_kinds::{Context, StatusKeeps, Strategy};
-use kplane_machinery::Status;
 use kplane_machinery::field::ErrorList;
 use kplane_rules::CompiledRules;
 use serde_json::Value;
-use tokio::runtime::{Handle, RuntimeFlavor};
 
 /// The rules of a definition, by version; without those that have none.
 pub type VersionRules = HashMap<Arc<str>, Arc<dyn CompiledRules>>;
 
 /// The strategy of a kind that a definition made.
 pub struct CustomStrategy {
-    has_status: bool,
     rules: VersionRules,
 }
 
 impl CustomStrategy {
-    /// For a definition's spec.
-    pub fn new(spec: &Value, rules: VersionRules) -> Result<Self, Status> {
-        let has_status = spec["versions"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .any(|version| version["subresources"]["status"].is_object());
-        Ok(Self { has_status, rules })
+    /// For a definition with these rules.
+    pub fn new(rules: VersionRules) -> Self {
+        Self { rules }
     }
 
     fn validate(&self, cx: &Context<'_>, object: &Value, old: Option<&Value>) -> ErrorList {
@@ -43,12 +36,9 @@ impl CustomStrategy {
     }
 }
 
-/// Runs what may take long where it holds up no other request.
-fn apart<T>(run: impl FnOnce() -> T) -> T {
-    match Handle::try_current().map(|handle| handle.runtime_flavor()) {
-        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(run),
-        _ => run(),
-    }
+/// Whether status is a subresource in the version of the request.
+fn has_status(cx: &Context<'_>) -> bool {
+    cx.def.subresource(cx.version, "status").is_some()
 }
 
 impl Strategy for CustomStrategy {
@@ -57,7 +47,7 @@ impl Strategy for CustomStrategy {
     }
 
     fn prepare_create(&self, cx: &Context<'_>, object: &mut Value) {
-        if self.has_status
+        if has_status(cx)
             && let Some(fields) = object.as_object_mut()
         {
             fields.remove("status");
@@ -78,14 +68,15 @@ impl Strategy for CustomStrategy {
     }
 
     /// Everything but metadata and, where it is a subresource, status counts.
-    fn generation(&self, _cx: &Context<'_>, object: &Value, old: &Value) -> Option<bool> {
+    fn generation(&self, cx: &Context<'_>, object: &Value, old: &Value) -> Option<bool> {
+        let has_status = has_status(cx);
         let counted = |object: &Value| -> Vec<(String, Value)> {
             object
                 .as_object()
                 .into_iter()
                 .flatten()
                 .filter(|(name, _)| !matches!(name.as_str(), "apiVersion" | "kind" | "metadata"))
-                .filter(|(name, _)| !self.has_status || *name != "status")
+                .filter(|(name, _)| !has_status || *name != "status")
                 .map(|(name, value)| (name.clone(), value.clone()))
                 .collect()
         };

@@ -63,8 +63,7 @@ fn resource(def: &kplane_kinds::ResourceDef, version: &str) -> Value {
         entry["categories"] = texts(&def.categories);
     }
     let subresources: Vec<Value> = def
-        .subresources
-        .iter()
+        .subresources_of(version)
         .map(|sub| {
             let kind = match &sub.kind {
                 Some(kind) if *kind.group != *def.group || *kind.version != *version => kind_of(kind),

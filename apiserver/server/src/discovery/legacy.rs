@@ -60,7 +60,7 @@ pub fn resource_list(groups: &Groups, group: &str, version: &str) -> Option<Valu
             entry["storageVersionHash"] = storage_version_hash(def).into();
         }
         resources.push(entry);
-        resources.extend(def.subresources.iter().map(|sub| {
+        resources.extend(def.subresources_of(version).map(|sub| {
             let mut entry = json!({
                 "name": format!("{}/{}", def.plural, sub.name), "singularName": "",
                 "namespaced": def.namespaced(), "kind": &*def.kind, "verbs": verbs(sub.verbs),

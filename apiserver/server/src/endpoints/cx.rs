@@ -11,6 +11,7 @@ use kplane_machinery::{GroupResource, GroupVersionKind, Status};
 use kplane_registry::{ObjectKey, ResourceKey, Vcp};
 
 use crate::app::App;
+use crate::custom::conversion::Conversions;
 use crate::filters::RequestInfo;
 use crate::filters::audit::Sink;
 use crate::query::Query;
@@ -98,6 +99,8 @@ pub struct Cx {
 pub struct Kept {
     /// What the control plane's own objects say of admission, read once a request.
     pub admission: tokio::sync::OnceCell<Arc<kplane_admission::Configuration>>,
+    /// What a webhook converted for the managed fields.
+    pub conversions: Conversions,
     /// What admission says for the audit log, by key.
     pub annotations: Mutex<BTreeMap<String, String>>,
 }

@@ -295,7 +295,7 @@ pub async fn delete_collection(cx: &Cx, resource: &Resource, body: Option<Value>
     }
     let page = cx.app.registry.list(&cx.vcp, &resource.key(), request).await.map_err(failures::store)?;
     let mut items = Vec::new();
-    for stored in &page.items {
+    for stored in &crate::custom::conversion::show(cx, resource, page.items).await? {
         if !selection.matches(resource, stored)? {
             continue;
         }

@@ -74,6 +74,8 @@ pub async fn list(cx: &Cx, resource: &Resource) -> Result<Answer, Status> {
     };
     let page = if selection.is_everything() {
         cx.app.registry.list(&cx.vcp, &resource.key(), request.clone()).await
+    } else if resource.def.conversion.is_some() {
+        list_converted(cx, resource, &selection, request.clone()).await?
     } else {
         cx.app.registry.list_where(&cx.vcp, &resource.key(), request.clone(), &wanted).await
     };
@@ -99,6 +101,38 @@ pub async fn list(cx: &Cx, resource: &Resource) -> Result<Answer, Status> {
     // What is left cannot be counted without looking at it when a selector is given.
     let remaining = remaining.filter(|_| token.is_some() && selection.is_everything());
     output::list(cx, resource, form, items, output::ListMeta { revision, token, remaining }).await
+}
+
+/// What is wanted of objects that a webhook converts, which only their converted form tells.
+async fn list_converted(
+    cx: &Cx,
+    resource: &Resource,
+    selection: &Selection,
+    mut request: ListRequest,
+) -> Result<Result<ListPage, Error>, Status> {
+    let limit = request.limit;
+    let mut found = Vec::new();
+    loop {
+        request.limit = limit.map(|limit| limit.saturating_sub(found.len()));
+        let page = match cx.app.registry.list(&cx.vcp, &resource.key(), request.clone()).await {
+            Ok(page) => page,
+            Err(error) => return Ok(Err(error)),
+        };
+        for stored in crate::custom::conversion::show(cx, resource, page.items).await? {
+            if selection.matches(resource, &stored)? {
+                found.push(stored);
+            }
+        }
+        match page.next {
+            Some(next) if limit.is_some_and(|limit| found.len() < limit) => {
+                request.after = Some(next);
+                request.version = ResourceVersion::Exact(page.revision);
+            }
+            next => {
+                return Ok(Ok(ListPage { items: found, revision: page.revision, next, remaining: None }));
+            }
+        }
+    }
 }
 
 /// 410 with a token that goes on at the present revision.

@@ -7,7 +7,7 @@ use kplane_machinery::time::Time;
 use kplane_machinery::{GroupVersion, Status};
 use serde_json::Value;
 
-use super::cx::Resource;
+use super::cx::{Cx, Resource};
 use super::objects;
 
 /// How a write is recorded.
@@ -60,20 +60,30 @@ impl<'a> Tracking<'a> {
     }
 }
 
-impl Versions for Resource {
+/// The versions of a kind, for one request.
+struct Converter<'a> {
+    cx: &'a Cx,
+    resource: &'a Resource,
+}
+
+impl Versions for Converter<'_> {
     fn schema(&self, api_version: &str) -> Option<&Schema> {
         let gv = GroupVersion::parse(api_version)?;
-        if gv.group != self.def.group {
+        let def = &self.resource.def;
+        if gv.group != def.group {
             return None;
         }
-        self.def.version(&gv.version).map(|version| &*version.schema)
+        def.version(&gv.version).map(|version| &*version.schema)
     }
 
     fn convert(&self, object: &Value, api_version: &str) -> Result<Value, String> {
-        let mut converted = object.clone();
         let from = objects::version_of(object["apiVersion"].as_str().unwrap_or("")).to_owned();
-        objects::convert(self, &mut converted, &from, objects::version_of(api_version))
-            .map_err(|s| s.message)?;
+        let to = objects::version_of(api_version);
+        if self.resource.def.conversion.is_some() && from != to {
+            return self.cx.kept.conversions.find(object, to);
+        }
+        let mut converted = object.clone();
+        objects::convert(self.resource, &mut converted, &from, to).map_err(|s| s.message)?;
         Ok(converted)
     }
 }
@@ -89,7 +99,9 @@ fn reset_fields(resource: &Resource, subresource: &str) -> Set {
         };
     }
     match subresource {
-        "" if resource.def.subresource("status").is_some() => Set::of_fields(&[&["status"]]),
+        "" if resource.def.subresource(&resource.version, "status").is_some() => {
+            Set::of_fields(&[&["status"]])
+        }
         "status" if resource.def.custom => Set::of_fields(&[&["spec"], &["metadata"]]),
         "status" => match resource.def.strategy.status_keeps() {
             StatusKeeps::Fields(names) => {
@@ -104,23 +116,28 @@ fn reset_fields(resource: &Resource, subresource: &str) -> Set {
     }
 }
 
-fn with_request<T>(resource: &Resource, subresource: &str, run: impl FnOnce(&Request<'_>) -> T) -> T {
+fn with_request<T>(
+    cx: &Cx,
+    resource: &Resource,
+    subresource: &str,
+    run: impl FnOnce(&Request<'_>) -> T,
+) -> T {
     let api_version = resource.api_version();
     let reset = reset_fields(resource, subresource);
     run(&Request {
         api_version: &api_version,
         kind: &resource.def.kind,
         subresource,
-        versions: resource,
+        versions: &Converter { cx, resource },
         reset: &reset,
         now: Time::now().truncated(),
     })
 }
 
 /// Records a create, update or patch.
-pub fn track(resource: &Resource, old: Option<&Value>, new: &mut Value, tracking: &Tracking<'_>) {
+pub fn track(cx: &Cx, resource: &Resource, old: Option<&Value>, new: &mut Value, tracking: &Tracking<'_>) {
     if tracking.kind != Kind::Applied {
-        with_request(resource, tracking.subresource, |request| {
+        with_request(cx, resource, tracking.subresource, |request| {
             managed::track_update(request, old, new, tracking.manager);
         });
     }
@@ -128,6 +145,7 @@ pub fn track(resource: &Resource, old: Option<&Value>, new: &mut Value, tracking
 
 /// Applies a configuration to an object, or makes one of it.
 pub fn apply(
+    cx: &Cx,
     resource: &Resource,
     subresource: Option<&str>,
     old: Option<&Value>,
@@ -135,7 +153,7 @@ pub fn apply(
     manager: &str,
     force: bool,
 ) -> Result<Value, Status> {
-    with_request(resource, subresource.unwrap_or(""), |request| {
+    with_request(cx, resource, subresource.unwrap_or(""), |request| {
         managed::apply(request, old, config, manager, force)
     })
 }

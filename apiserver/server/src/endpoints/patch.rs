@@ -95,7 +95,9 @@ pub async fn patch(cx: &Cx, resource: &Resource, bytes: Bytes) -> Result<Answer,
     let subresource = (!cx.info.subresource.is_empty()).then_some(cx.info.subresource.as_str());
     let verbs = match subresource {
         None => resource.def.verbs,
-        Some(name) => resource.def.subresource(name).ok_or_else(Status::no_such_path)?.verbs,
+        Some(name) => {
+            resource.def.subresource(&resource.version, name).ok_or_else(Status::no_such_path)?.verbs
+        }
     };
     if !verbs.contains(Verbs::PATCH) {
         return Err(body::method_not_allowed());
@@ -218,7 +220,7 @@ async fn apply(
         operation: Operation::Update,
     };
     write::update(cx, resource, change, |old| {
-        let mut new = managed::apply(resource, subresource, old, &config, manager, force)?;
+        let mut new = managed::apply(cx, resource, subresource, old, &config, manager, force)?;
         decode::default(resource, &mut new)?;
         Ok(new)
     })

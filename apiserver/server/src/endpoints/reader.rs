@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use kplane_admission::webhook::{ClientConfig, Observation};
-use kplane_admission::{AccessCheck, Configuration, Reader};
+use kplane_admission::{AccessCheck, Configuration, Decision, Reader};
 use kplane_auth::UserInfo;
 use kplane_auth::authz::Attributes;
 use kplane_kinds::ResourceDef;
@@ -19,6 +19,7 @@ use super::failures;
 use super::objects::SCHEMA_EPOCH;
 use crate::app::App;
 use crate::custom::conversion;
+use crate::review_selectors;
 
 /// Reads within one control plane.
 pub struct VcpReader<'a> {
@@ -101,18 +102,26 @@ impl Reader for VcpReader<'_> {
         }
     }
 
-    async fn authorize(&self, check: &AccessCheck<'_>) -> Result<bool, Status> {
+    async fn authorize(&self, check: &AccessCheck<'_>) -> Result<Decision, Status> {
         let user = UserInfo {
             username: check.user.to_owned(),
             groups: check.groups.to_vec(),
-            ..UserInfo::default()
+            uid: check.uid.to_owned(),
+            extra: check.extra.cloned().unwrap_or_default(),
         };
-        let attributes = Attributes {
-            namespace: check.namespace,
-            name: check.name,
-            ..Attributes::of_resource(&user, check.verb, check.group, check.resource)
+        let selectors = review_selectors::parse(check.field_selector, check.label_selector);
+        let attributes = match check.path {
+            Some(path) => Attributes::of_path(&user, check.verb, path),
+            None => Attributes {
+                subresource: check.subresource,
+                namespace: check.namespace,
+                name: check.name,
+                selectors: Some(&selectors),
+                ..Attributes::of_resource(&user, check.verb, check.group, check.resource)
+            },
         };
-        Ok(self.app.identities.decide(self.app, Some(self.vcp), &attributes).await?.allowed())
+        let verdict = self.app.identities.decide(self.app, Some(self.vcp), &attributes).await?;
+        Ok(Decision { allowed: verdict.allowed(), reason: verdict.reason, error: None })
     }
 
     async fn configuration(&self) -> Result<Arc<Configuration>, Status> {

@@ -18,7 +18,9 @@ pub async fn update(cx: &Cx, resource: &Resource, bytes: Bytes) -> Result<Answer
     let subresource = (!cx.info.subresource.is_empty()).then_some(cx.info.subresource.as_str());
     let verbs = match subresource {
         None => resource.def.verbs,
-        Some(name) => resource.def.subresource(name).ok_or_else(Status::no_such_path)?.verbs,
+        Some(name) => {
+            resource.def.subresource(&resource.version, name).ok_or_else(Status::no_such_path)?.verbs
+        }
     };
     if !verbs.contains(Verbs::UPDATE) {
         return Err(body::method_not_allowed());

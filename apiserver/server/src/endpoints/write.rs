@@ -157,6 +157,7 @@ impl<'a> Admission<'a> {
             reader: &reader,
             warn: &warn,
             annotate: &annotate,
+            shows_content: self.cx.audit.wants_request(),
             memory: &self.memory,
         };
         run(&self.cx.app.admission, &attributes).await
@@ -216,7 +217,7 @@ pub async fn create(
     if resource.def.namespaced() {
         object::set_meta(&mut object, "namespace", Some(cx.info.namespace.as_str().into()));
     }
-    managed::track(resource, None, &mut object, &tracking);
+    managed::track(cx, resource, None, &mut object, &tracking);
     admission.mutate(&mut object, None).await?;
     crate::rbac::confirm(cx, resource, &object, None).await?;
 
@@ -249,6 +250,8 @@ pub async fn create(
             if cx.app.registry.get(&cx.vcp, &key).await.map_err(failures::store)?.is_some() {
                 return Err(Status::already_exists(&resource.group_resource(), &name));
             }
+            // What would be refused is refused here, too.
+            crate::tenancy::effects_of_create(cx, resource, &candidate).await?;
             object::set_meta(&mut candidate, "resourceVersion", None);
             return Ok(Written { object: candidate, created: true, deleted: false });
         }
@@ -301,7 +304,7 @@ pub async fn update(
     change: Change<'_>,
     transform: impl Fn(Option<&Value>) -> Result<Value, Status> + Sync,
 ) -> Result<Written, Status> {
-    update_shaped(cx, resource, change, admission::Shape::Whole, transform).await
+    update_seen(cx, resource, change, Some(admission::Shape::Whole), transform).await
 }
 
 /// The same, of an object that webhooks and policies see in another shape.
@@ -310,6 +313,26 @@ pub async fn update_shaped(
     resource: &Resource,
     change: Change<'_>,
     shape: admission::Shape<'_>,
+    transform: impl Fn(Option<&Value>) -> Result<Value, Status> + Sync,
+) -> Result<Written, Status> {
+    update_seen(cx, resource, change, Some(shape), transform).await
+}
+
+/// The same, of which admission sees nothing: it was asked about what the change is made of.
+pub async fn update_admitted(
+    cx: &Cx,
+    resource: &Resource,
+    change: Change<'_>,
+    transform: impl Fn(Option<&Value>) -> Result<Value, Status> + Sync,
+) -> Result<Written, Status> {
+    update_seen(cx, resource, change, None, transform).await
+}
+
+async fn update_seen(
+    cx: &Cx,
+    resource: &Resource,
+    change: Change<'_>,
+    shape: Option<admission::Shape<'_>>,
     transform: impl Fn(Option<&Value>) -> Result<Value, Status> + Sync,
 ) -> Result<Written, Status> {
     let key = resource.object_key(&cx.info.namespace, change.name);
@@ -348,7 +371,7 @@ async fn attempt(
     cx: &Cx,
     resource: &Resource,
     change: &Change<'_>,
-    shape: admission::Shape<'_>,
+    shape: Option<admission::Shape<'_>>,
     stored: &Stored,
     transform: &(impl Fn(Option<&Value>) -> Result<Value, Status> + Sync),
 ) -> Result<Attempt, Status> {
@@ -367,30 +390,19 @@ async fn attempt(
     }
     change.preconditions.check(resource, &old)?;
 
-    let mut new = transform(Some(&old))?;
-    let asked_version = object::resource_version(&new).to_owned();
-    if asked_version.is_empty() || asked_version == "0" {
-        if !strategy.allow_unconditional_update() && change.tracking.is_put() {
-            return Err(Status::invalid(
-                &resource.def.group_kind(),
-                change.name,
-                &vec![kplane_machinery::field::FieldError::invalid_str(
-                    &kplane_machinery::field::Path::new("metadata").child("resourceVersion"),
-                    &asked_version,
-                    "must be specified for an update",
-                )],
-            ));
+    let mut new = loop {
+        let proposed = propose(cx, resource, change, &old, transform);
+        // What a webhook has to convert for it is asked for, and then it is proposed again.
+        if !cx.kept.conversions.settle(cx, resource).await? {
+            break proposed?;
         }
-    } else if asked_version != object::resource_version(&old) {
-        return Err(Status::modified(&gr, change.name));
+    };
+    let admission = shape.map(|shape| {
+        Admission::new(cx, resource, change.operation, change.subresource.unwrap_or("")).shaped(shape)
+    });
+    if let Some(admission) = &admission {
+        admission.mutate(&mut new, Some(&old)).await?;
     }
-    object::set_meta(&mut new, "resourceVersion", Some(object::resource_version(&old).into()));
-    system::fill_update(resource, &mut new, &old);
-
-    managed::track(resource, Some(&old), &mut new, &change.tracking);
-    let admission =
-        Admission::new(cx, resource, change.operation, change.subresource.unwrap_or("")).shaped(shape);
-    admission.mutate(&mut new, Some(&old)).await?;
     crate::rbac::confirm(cx, resource, &new, Some(&old)).await?;
     strategy.prepare_update(&hook, &mut new, &old);
     system::count_generation(resource, &hook, &mut new, &old);
@@ -406,7 +418,9 @@ async fn attempt(
     }
     strategy.canonicalize(&mut new);
     objects::normalise(resource, &mut new)?;
-    admission.validate(&new, Some(&old)).await?;
+    if let Some(admission) = &admission {
+        admission.validate(&new, Some(&old)).await?;
+    }
 
     // A write that changes nothing is none: the revision stays. Upstream compares what was sent; of an object that is
     // written as its scale, the times of managers count (`IgnoreManagedFieldsTimestampsTransformer`).
@@ -424,6 +438,9 @@ async fn attempt(
         super::limits::check(cx, resource, change.name, 0, more).await?;
     }
     if cx.dry_run() {
+        if !gone {
+            crate::tenancy::effects_of_update(cx, resource, &new, &old).await?;
+        }
         return Ok(Attempt::Done(Box::new(Written { object: new, created: false, deleted: gone })));
     }
     let key = resource.object_key(&cx.info.namespace, change.name);
@@ -447,6 +464,38 @@ async fn attempt(
         Err(WriteError::Conflict(now)) => Ok(Attempt::Again(now)),
         Err(error) => Err(failures::write(resource, change.name, error)),
     }
+}
+
+/// The object that a change makes of another, with who manages what of it.
+fn propose(
+    cx: &Cx,
+    resource: &Resource,
+    change: &Change<'_>,
+    old: &Value,
+    transform: &(impl Fn(Option<&Value>) -> Result<Value, Status> + Sync),
+) -> Result<Value, Status> {
+    let mut new = transform(Some(old))?;
+    let asked_version = object::resource_version(&new).to_owned();
+    if asked_version.is_empty() || asked_version == "0" {
+        if !resource.def.strategy.allow_unconditional_update() && change.tracking.is_put() {
+            return Err(Status::invalid(
+                &resource.def.group_kind(),
+                change.name,
+                &vec![kplane_machinery::field::FieldError::invalid_str(
+                    &kplane_machinery::field::Path::new("metadata").child("resourceVersion"),
+                    &asked_version,
+                    "must be specified for an update",
+                )],
+            ));
+        }
+    } else if asked_version != object::resource_version(old) {
+        return Err(Status::modified(&resource.group_resource(), change.name));
+    }
+    object::set_meta(&mut new, "resourceVersion", Some(object::resource_version(old).into()));
+    system::fill_update(resource, &mut new, old);
+
+    managed::track(cx, resource, Some(old), &mut new, &change.tracking);
+    Ok(new)
 }
 
 /// Shows the revision an object was stored at.

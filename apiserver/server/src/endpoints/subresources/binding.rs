@@ -12,7 +12,7 @@ use super::{own_kind, require};
 use crate::body::Answer;
 use crate::endpoints::cx::{Cx, Resource};
 use crate::endpoints::managed::Tracking;
-use crate::endpoints::write::{self, Change, Preconditions};
+use crate::endpoints::write::{self, Admission, Change, Preconditions};
 use crate::endpoints::{body, decode, output, system};
 
 /// Answers the creation of a binding.
@@ -27,10 +27,14 @@ pub async fn answer(
     let bytes = body::read(incoming).await?;
     let mut binding = decode::object(cx, &bytes, &own_kind(sub)?, validation)?;
     decode::match_path(cx, resource, &mut binding, true)?;
+    let admission = Admission::new(cx, resource, Operation::Create, "binding").shaped(Shape::Own);
+    admission.mutate(&mut binding, None).await?;
+    check(&binding)?;
+    admission.validate(&binding, None).await?;
     bind(cx, resource, &binding).await
 }
 
-/// Answers the creation of a `Binding` in the collection of bindings.
+/// Answers the creation of a `Binding` in the collection of bindings, once it is admitted.
 pub async fn create(cx: &Cx, binding: &Value) -> Result<Answer, Status> {
     let pods = cx
         .app
@@ -41,22 +45,27 @@ pub async fn create(cx: &Cx, binding: &Value) -> Result<Answer, Status> {
     bind(cx, &resource, binding).await
 }
 
-/// Assigns the pod that a binding names.
-async fn bind(cx: &Cx, resource: &Resource, binding: &Value) -> Result<Answer, Status> {
+/// Refuses a binding that does not say where to.
+pub fn check(binding: &Value) -> Result<(), Status> {
     let target = Path::new("target");
-    let node = object::str_at(binding, &["target", "name"]).to_owned();
     let kind = object::str_at(binding, &["target", "kind"]);
     let mut errors = Vec::new();
     if !kind.is_empty() && kind != "Node" {
         errors.push(FieldError::not_supported(&target.child("kind"), &kind.into(), &["Node", "<empty>"]));
     }
-    if node.is_empty() {
+    if object::str_at(binding, &["target", "name"]).is_empty() {
         errors.push(FieldError::required(&target.child("name"), ""));
     }
-    let name = object::name(binding).to_owned();
     if !errors.is_empty() {
-        return Err(Status::invalid(&GroupKind::new("", "Binding"), &name, &errors));
+        return Err(Status::invalid(&GroupKind::new("", "Binding"), object::name(binding), &errors));
     }
+    Ok(())
+}
+
+/// Assigns the pod that a binding names. That the pod changes by it is no matter of admission: the binding was.
+async fn bind(cx: &Cx, resource: &Resource, binding: &Value) -> Result<Answer, Status> {
+    let node = object::str_at(binding, &["target", "name"]).to_owned();
+    let name = object::name(binding).to_owned();
     let manager = cx.field_manager();
     let uid = object::uid(binding);
     let change = Change {
@@ -73,9 +82,7 @@ async fn bind(cx: &Cx, resource: &Resource, binding: &Value) -> Result<Answer, S
     let annotations = binding["metadata"]["annotations"].clone();
     let mut labels = binding["metadata"]["labels"].as_object().cloned().unwrap_or_default();
     labels.extend(kplane_admission::topology::labels_of_node(&cx.reader(), &node).await?);
-    let shown = binding.clone();
-    let view = |_: &Value| shown.clone();
-    write::update_shaped(cx, resource, change, Shape::Part(&view), |old| {
+    write::update_admitted(cx, resource, change, |old| {
         let mut pod = old.cloned().ok_or_else(|| Status::not_found(&resource.group_resource(), &name))?;
         let conflict = |why: String| Status::conflict(&GroupResource::new("", "pods/binding"), &name, why);
         if pod["metadata"].get("deletionTimestamp").is_some() {

@@ -6,7 +6,7 @@ mod node;
 mod scale;
 mod token;
 
-pub use binding::create as bind;
+pub use binding::{check as check_binding, create as bind};
 
 use http::StatusCode;
 use hyper::body::Incoming;
@@ -19,7 +19,8 @@ use crate::body::{Answer, method_not_allowed};
 
 /// Answers a request for a subresource.
 pub async fn answer(cx: &Cx, resource: &Resource, incoming: Incoming) -> Result<Answer, Status> {
-    let sub = resource.def.subresource(&cx.info.subresource).ok_or_else(Status::no_such_path)?.clone();
+    let sub = resource.def.subresource(&resource.version, &cx.info.subresource);
+    let sub = sub.ok_or_else(Status::no_such_path)?.clone();
     match (&*resource.def.group, &*resource.def.plural, &*sub.name) {
         (_, _, "scale") => scale::answer(cx, resource, &sub, incoming).await,
         ("", "pods", "binding") => binding::answer(cx, resource, &sub, incoming).await,

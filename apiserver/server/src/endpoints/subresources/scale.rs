@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::StatusCode;
 use hyper::body::Incoming;
-use kplane_admission::{Operation, Shape};
+use kplane_admission::{Operation, Part, Shape};
 use kplane_kinds::def::ScalePaths;
 use kplane_kinds::{Subresource, Verbs};
 use kplane_machinery::field::{FieldError, Path};
@@ -135,8 +135,8 @@ async fn change(
         tracking: Tracking::none(),
         operation: Operation::Update,
     };
-    let view = |object: &Value| scale_of(paths, object);
-    let written = write::update_shaped(cx, resource, change, Shape::Part(&view), |old| {
+    let part = Replicas { cx, resource, paths };
+    let written = write::update_shaped(cx, resource, change, Shape::Part(&part), |old| {
         let old = old.ok_or_else(|| Status::not_found(&resource.group_resource(), &cx.info.name))?;
         let mut before = scale_of(paths, old);
         let entries = managed::scale::to_scale(old, &mappings).map_err(Status::internal)?;
@@ -156,7 +156,46 @@ async fn change(
     output::value(cx, StatusCode::OK, &scale_of(paths, &written.object))
 }
 
-/// An object with the replicas of a scale, once that is found to be right.
+/// The scale of objects, as webhooks and policies see and change it.
+struct Replicas<'a> {
+    cx: &'a Cx,
+    resource: &'a Resource,
+    paths: &'a ScalePaths,
+}
+
+impl Part for Replicas<'_> {
+    fn of(&self, object: &Value) -> Value {
+        scale_of(self.paths, object)
+    }
+
+    fn put(&self, object: &mut Value, scale: &Value) -> Result<(), Status> {
+        let replicas = checked(self.cx, self.resource, scale, object)?;
+        set_at(object, &self.paths.spec_replicas, replicas.into());
+        Ok(())
+    }
+}
+
+/// The replicas of a scale, once it is found to be right and to be that of an object.
+fn checked(cx: &Cx, resource: &Resource, scale: &Value, object: &Value) -> Result<i64, Status> {
+    let replicas = scale.pointer("/spec/replicas").and_then(Value::as_i64).unwrap_or(0);
+    if replicas < 0 {
+        let field = Path::new("spec").child("replicas");
+        let error = FieldError::invalid(&field, &replicas.into(), "must be greater than or equal to 0");
+        return Err(Status::invalid(
+            &GroupKind::new("autoscaling", "Scale"),
+            object::name(object),
+            &vec![error],
+        ));
+    }
+    let (asked, uid) = (object::uid(scale), object::uid(object));
+    if !asked.is_empty() && asked != uid {
+        let why = format!("Precondition failed: UID in precondition: {asked}, UID in object meta: {uid}");
+        return Err(Status::conflict(&resource.group_resource(), &cx.info.name, why));
+    }
+    Ok(replicas)
+}
+
+/// An object with the replicas of a scale.
 fn moved(
     cx: &Cx,
     resource: &Resource,
@@ -165,21 +204,7 @@ fn moved(
     old: &Value,
     mappings: &[(&str, managed::set::FieldPath)],
 ) -> Result<Value, Status> {
-    let replicas = scale.pointer("/spec/replicas").and_then(Value::as_i64).unwrap_or(0);
-    if replicas < 0 {
-        let field = Path::new("spec").child("replicas");
-        let error = FieldError::invalid(&field, &replicas.into(), "must be greater than or equal to 0");
-        return Err(Status::invalid(
-            &GroupKind::new("autoscaling", "Scale"),
-            object::name(old),
-            &vec![error],
-        ));
-    }
-    let (asked, uid) = (object::uid(scale), object::uid(old));
-    if !asked.is_empty() && asked != uid {
-        let why = format!("Precondition failed: UID in precondition: {asked}, UID in object meta: {uid}");
-        return Err(Status::conflict(&resource.group_resource(), &cx.info.name, why));
-    }
+    let replicas = checked(cx, resource, scale, old)?;
     let mut new = old.clone();
     let version = object::resource_version(scale);
     if !version.is_empty() {
