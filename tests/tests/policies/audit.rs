@@ -38,7 +38,7 @@ fn annotations_and_failures_are_in_the_audit_log() {
     eventually("the event is written", Duration::from_secs(20), || {
         let text = std::fs::read_to_string(&log).unwrap_or_default();
         let mut events = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        found = events.find(|event| event["verb"] == "create").unwrap_or_default();
+        found = events.find(|event| event["objectRef"]["name"] == "two").unwrap_or_default();
         !found.is_null()
     });
     let annotations = &found["annotations"];

@@ -97,6 +97,8 @@ pub struct Sink {
 
 #[derive(Debug, Default)]
 struct Told {
+    /// What the object that was sent is called.
+    named: Option<Value>,
     request: Option<Value>,
     annotations: BTreeMap<String, String>,
 }
@@ -111,8 +113,11 @@ impl Sink {
         self.decision.get().is_some_and(|decision| decision.level >= Level::Request)
     }
 
-    /// The object that was sent, or the patch. The first counts.
+    /// The object that was sent, or the patch. The first counts. Its names are told wherever anything is.
     pub fn request(&self, object: &Value) {
+        if self.decision.get().is_some_and(|decision| decision.level >= Level::Metadata) {
+            self.told().named.get_or_insert_with(|| named(object));
+        }
         if self.wants_request() {
             self.told().request.get_or_insert_with(|| object.clone());
         }
@@ -248,7 +253,7 @@ impl Audited {
         }
         let told = self.sink.told();
         if let Some(info) = self.info.as_ref().filter(|info| info.is_resource) {
-            event["objectRef"] = object_ref(info, told.request.as_ref());
+            event["objectRef"] = object_ref(info, told.named.as_ref());
         }
         if let Some(status) = status {
             event["responseStatus"] = response_status(status, response.as_ref());
@@ -341,6 +346,18 @@ fn response_status(code: StatusCode, response: Option<&Value>) -> Value {
         }
     }
     status
+}
+
+/// What tells an object from others, in its metadata.
+fn named(object: &Value) -> Value {
+    let mut metadata = json!({});
+    for field in ["name", "uid", "resourceVersion"] {
+        let text = object::meta_str(object, field);
+        if !text.is_empty() {
+            metadata[field] = text.into();
+        }
+    }
+    json!({"metadata": metadata})
 }
 
 fn object_ref(info: &RequestInfo, request: Option<&Value>) -> Value {
