@@ -10,10 +10,14 @@ use kplane_schema::structural;
 use serde_json::{Value, json};
 
 use crate::Error;
+use crate::runtime::raw;
 use crate::tenant::api::VALIDATING_POLICIES;
 use crate::tenant::queue::Next;
 use crate::tenant::tasks::Cx;
 use crate::tenant::value::{is_deleting, items, name, text};
+
+/// The manager of the status.
+const MANAGER: &str = "validatingadmissionpolicy-status";
 
 /// Looks at one.
 pub async fn reconcile(cx: &Cx<'_>) -> Result<Next, Error> {
@@ -45,12 +49,17 @@ pub async fn reconcile(cx: &Cx<'_>) -> Result<Next, Error> {
         .into_iter()
         .map(|(field, warning)| json!({"fieldRef": field, "warning": warning}))
         .collect();
-    // Null takes away what was said of an earlier generation.
-    let checking = json!({"expressionWarnings": (!warnings.is_empty()).then_some(warnings)});
-    let status = json!({"status": {"observedGeneration": generation, "typeChecking": checking}});
-    let path =
-        format!("/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies/{}/status", name(&policy));
-    cx.api.merge_path(&path, &status).await?;
+    let mut checking = json!({});
+    if !warnings.is_empty() {
+        checking["expressionWarnings"] = warnings.into();
+    }
+    let kind = &VALIDATING_POLICIES;
+    let body = json!({
+        "apiVersion": kind.api_version, "kind": kind.kind, "metadata": {"name": name(&policy)},
+        "status": {"observedGeneration": generation, "typeChecking": checking},
+    });
+    let path = format!("/apis/{}/{}/{}/status", kind.api_version, kind.plural, name(&policy));
+    raw::optional(cx.api.apply(&path, MANAGER, &body).await)?;
     Ok(Next::Done)
 }
 
