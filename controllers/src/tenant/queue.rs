@@ -372,9 +372,10 @@ mod tests {
         // Nothing of the slow ones is forgotten: some are done each half minute.
         tokio::time::sleep(Duration::from_secs(3600)).await;
         assert_eq!(stuck.done.lock().unwrap().len(), 210);
-        let state = stuck.queue.lock();
-        assert!(state.busy.is_empty() && state.held.is_empty() && state.queued.is_empty());
-        drop(state);
+        {
+            let state = stuck.queue.lock();
+            assert!(state.busy.is_empty() && state.held.is_empty() && state.queued.is_empty());
+        }
         shutdown.cancel();
         working.await.unwrap();
     }
