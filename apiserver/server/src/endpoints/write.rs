@@ -424,7 +424,7 @@ async fn attempt(
 
     // A write that changes nothing is none: the revision stays. Upstream compares what was sent; of an object that is
     // written as its scale, the times of managers count (`IgnoreManagedFieldsTimestampsTransformer`).
-    if matches!(shape, admission::Shape::Whole) {
+    if !matches!(shape, Some(admission::Shape::Part(_))) {
         keep_times_if_unchanged(&old, &mut new);
     }
     if new == old && objects::is_current(resource, stored) {
