@@ -84,4 +84,13 @@ impl Chain {
         }
         Ok(())
     }
+
+    /// What the write adds to the usage of quotas; the first refusal ends it.
+    pub async fn charge(&self, attributes: &Attributes<'_>, object: &Value) -> Result<Vec<Value>, Status> {
+        let mut charged = Vec::new();
+        for plugin in self.0.iter().filter(|p| p.handles(attributes)) {
+            charged.extend(plugin.charge(attributes, object).await?);
+        }
+        Ok(charged)
+    }
 }

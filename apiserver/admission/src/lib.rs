@@ -106,12 +106,6 @@ pub trait Reader: Send + Sync {
     /// All objects of a resource, in one namespace or (empty) in all.
     async fn list(&self, resource: &GroupResource, namespace: &str) -> Result<Vec<Value>, Status>;
 
-    /// Writes the status of an object if it still has the resourceVersion that `object` has; `false` when another
-    /// write came first. Without a store behind it nothing is written.
-    async fn update_status(&self, _resource: &GroupResource, _object: &Value) -> Result<bool, Status> {
-        Ok(true)
-    }
-
     /// Whether somebody may do something. Without an authorizer behind it, administrators alone may.
     async fn authorize(&self, check: &AccessCheck<'_>) -> Result<Decision, Status> {
         let allowed = check.groups.iter().any(|group| group == "system:masters");
@@ -291,5 +285,11 @@ pub trait Plugin: Send + Sync {
     /// Refuses the object as it would be stored; for a deletion the object that would go.
     async fn validate(&self, _attributes: &Attributes<'_>, _object: &Value) -> Result<(), Status> {
         Ok(())
+    }
+
+    /// The quotas that the write uses, each with the usage after it and with the resourceVersion that it was read at: they
+    /// are stored together with the object or not at all. Asked last, and again when one of them has changed meanwhile.
+    async fn charge(&self, _attributes: &Attributes<'_>, _object: &Value) -> Result<Vec<Value>, Status> {
+        Ok(Vec::new())
     }
 }

@@ -11,9 +11,6 @@ use crate::{Attributes, Operation, Plugin};
 /// The plugin.
 pub struct ResourceQuota;
 
-/// How often usage is written again when others come between.
-const ATTEMPTS: usize = 3;
-
 #[async_trait]
 impl Plugin for ResourceQuota {
     fn name(&self) -> &'static str {
@@ -35,7 +32,7 @@ impl Plugin for ResourceQuota {
         }
     }
 
-    async fn validate(&self, attributes: &Attributes<'_>, object: &Value) -> Result<(), Status> {
+    async fn charge(&self, attributes: &Attributes<'_>, object: &Value) -> Result<Vec<Value>, Status> {
         let mut delta = usage::of_object(attributes, object);
         if let Some(old) = attributes.old {
             let before = usage::of_object(attributes, old);
@@ -47,34 +44,18 @@ impl Plugin for ResourceQuota {
             delta.retain(|_, amount| amount.sign() > 0);
         }
         let quotas = GroupResource::new("", "resourcequotas");
-        for attempt in 1.. {
-            let mut written = true;
-            for mut quota in attributes.reader.list(&quotas, attributes.namespace).await? {
-                if !in_scope(attributes, object, &quota) {
-                    continue;
-                }
-                let Some(used) = charge(attributes, object, &quota, &delta)? else { continue };
-                if attributes.dry_run {
-                    continue;
-                }
-                if let Some(status) = map_mut(&mut quota, "status") {
-                    status.insert("used".into(), used);
-                }
-                written &= attributes.reader.update_status(&quotas, &quota).await?;
+        let mut charged = Vec::new();
+        for mut quota in attributes.reader.list(&quotas, attributes.namespace).await? {
+            if !in_scope(attributes, object, &quota) {
+                continue;
             }
-            // What was charged before a conflict is counted anew by the controller, as when the write itself fails.
-            if written {
-                return Ok(());
+            let Some(used) = charge(attributes, object, &quota, &delta)? else { continue };
+            if let Some(status) = map_mut(&mut quota, "status") {
+                status.insert("used".into(), used);
             }
-            if attempt == ATTEMPTS {
-                return Err(Status::conflict(
-                    &quotas,
-                    "",
-                    "the usage was changed by others; please try again",
-                ));
-            }
+            charged.push(quota);
         }
-        Ok(())
+        Ok(charged)
     }
 }
 

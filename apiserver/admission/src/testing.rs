@@ -43,12 +43,6 @@ impl Reader for Objects {
         Ok(matching.map(|(_, v)| v.clone()).collect())
     }
 
-    async fn update_status(&self, gr: &GroupResource, value: &Value) -> Result<bool, Status> {
-        let key = (gr.to_string(), object::namespace(value).to_owned(), object::name(value).to_owned());
-        self.held.lock().unwrap().insert(key, value.clone());
-        Ok(true)
-    }
-
     async fn authorize(&self, check: &AccessCheck<'_>) -> Result<Decision, Status> {
         let allowed = self.allowed.contains(&format!("{} {}", check.verb, check.name).as_str());
         Ok(Decision { allowed, ..Decision::default() })
@@ -119,6 +113,10 @@ impl<'a> Write<'a> {
         let chain = Chain::new(vec![Box::new(plugin)]);
         chain.mutate(&attributes, &mut object).await.map_err(|s| s.message)?;
         chain.validate(&attributes, &object).await.map_err(|s| s.message)?;
+        for quota in chain.charge(&attributes, &object).await.map_err(|s| s.message)? {
+            let key = ("resourcequotas".to_owned(), "ns".to_owned(), object::name(&quota).to_owned());
+            self.objects.held.lock().unwrap().insert(key, quota);
+        }
         Ok(object)
     }
 }

@@ -20,6 +20,8 @@ const SET: u8 = 0x31;
 pub(crate) const COMMON_NAME: &[u8] = &[0x55, 4, 3];
 /// id-at-organizationName.
 pub(crate) const ORGANIZATION: &[u8] = &[0x55, 4, 10];
+/// 1.3.6.1.4.1.57683.2: the uid of a user, as kube-apiserver reads it.
+pub(crate) const USER_UID: &[u8] = &[0x2b, 6, 1, 4, 1, 0x83, 0xc2, 0x53, 2];
 /// ecdsa-with-SHA256.
 const ECDSA_SHA256: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2];
 

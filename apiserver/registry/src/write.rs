@@ -26,6 +26,15 @@ impl From<Vec<Op>> for Effects {
     }
 }
 
+impl Effects {
+    /// These and those.
+    pub fn and(mut self, other: Self) -> Self {
+        self.compares.extend(other.compares);
+        self.ops.extend(other.ops);
+        self
+    }
+}
+
 enum Expected {
     /// There is none.
     Nothing,
@@ -83,6 +92,23 @@ impl Registry {
         effects: Effects,
     ) -> Result<u64, WriteError> {
         self.commit(vcp, key, expectation(expected), Change::Delete, effects).await
+    }
+
+    /// Replacing an object beside another write of the same control plane, in its transaction: if the object is not as
+    /// expected any more, that write is a conflict.
+    pub fn beside(&self, vcp: &Vcp, key: &ObjectKey, expected: &Stored, object: Encoded) -> Effects {
+        let core = &self.core;
+        let object_key = core.keys.object(vcp.id, &key.resource, &key.rel());
+        let compares = if expected.is_inherited() {
+            // Its revision is that of the pin which names the layer.
+            vec![
+                Compare::unchanged(core.keys.pin(vcp.id), expected.revision()),
+                Compare::absent(object_key.clone()),
+            ]
+        } else {
+            vec![Compare::unchanged(object_key.clone(), expected.revision())]
+        };
+        Effects { compares, ops: vec![Op::Put { key: object_key, value: object.into_bytes(), ttl: None }] }
     }
 
     async fn commit(

@@ -47,6 +47,8 @@ pub struct App {
     pub draining: CancellationToken,
     /// Cancelled when the server is to end.
     pub shutdown: CancellationToken,
+    /// Writes that contend for the same quotas.
+    pub quota_queues: crate::endpoints::charges::Queues,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// Whether protobuf is offered.

@@ -9,10 +9,13 @@ use async_trait::async_trait;
 use http::HeaderMap;
 use kplane_auth::authn::{Authenticator, AuthnError, Credentials, StaticTokens, VcpIdentity};
 use kplane_auth::oidc::AuthenticationConfiguration;
-use kplane_auth::pki::{CertifiedPem, ClientTrust, Pki, PkiError, VcpScope, certificates_of_pem};
+use kplane_auth::pki::{
+    CertifiedPem, ClientSubject, ClientTrust, Pki, PkiError, VcpScope, certificates_of_pem,
+};
 use kplane_auth::token::{IssueRequest, ServiceAccountTokens, TokenKeys, TokenRequestOutcome};
 use kplane_auth::user::MASTERS;
 use kplane_auth::{ObjectReader, UserInfo};
+use kplane_machinery::field::ErrorList;
 use kplane_machinery::time::Time;
 use kplane_machinery::{GroupResource, Status};
 use kplane_registry::{Vcp, VcpState};
@@ -27,6 +30,7 @@ use crate::endpoints::reader::VcpReader;
 use crate::filters::bearer;
 use crate::foreign::{ForeignTokens, TokenWebhook, kubeconfig_target};
 use crate::front_proxy::FrontProxy;
+use crate::legacy_tokens::UsedTokens;
 use crate::nodes::NodeIndexes;
 use crate::options::Options;
 use crate::rbac::Policies;
@@ -60,8 +64,13 @@ pub struct Identities {
     client_cas: Option<ClientCas>,
     foreign: ForeignTokens,
     front_proxy: Option<FrontProxy>,
-    root_links: Vec<Link>,
-    anonymous: Anonymous,
+    root_links: std::sync::RwLock<Arc<[Link]>>,
+    usual_links: Arc<[Link]>,
+    anonymous: std::sync::RwLock<Arc<Anonymous>>,
+    /// What `--anonymous-auth` says, where the file says nothing.
+    anonymous_auth: bool,
+    /// Secrets whose token was used, on their way to be marked.
+    used_tokens: UsedTokens,
     /// `https://HOST:PORT`, with which issuers begin.
     url: String,
     /// The CA that client certificates end in, in PEM.
@@ -80,6 +89,10 @@ impl ObjectReader for VcpReader<'_> {
         name: &str,
     ) -> Result<Option<Value>, Status> {
         kplane_admission::Reader::get(self, &GroupResource::new(group, resource), namespace, name).await
+    }
+
+    fn token_used(&self, secret: &Value) {
+        self.app().identities.used_tokens.note(self.vcp().id, secret);
     }
 }
 
@@ -111,18 +124,8 @@ impl Identities {
             )),
             None => None,
         };
-        let foreign = ForeignTokens::new(&config.jwt, webhook, url).map_err(|errors| {
-            let told: Vec<String> = errors.iter().map(ToString::to_string).collect();
-            anyhow::anyhow!("--authentication-config: {}", told.join("; "))
-        })?;
-        let anonymous = match config.anonymous {
-            Some(config) if config.enabled => {
-                Anonymous::On(config.conditions.into_iter().map(|condition| condition.path).collect())
-            }
-            Some(_) => Anonymous::Off,
-            None if options.anonymous_auth => Anonymous::On(Vec::new()),
-            None => Anonymous::Off,
-        };
+        let foreign = ForeignTokens::new(&config.jwt, webhook, url).map_err(|e| wrong_issuers(&e))?;
+        let anonymous = anonymous_of(config, options.anonymous_auth);
         Ok(Self {
             authenticator: Authenticator::new(Arc::new(trust), service_accounts, static_tokens)
                 .with_operator(operator),
@@ -130,9 +133,12 @@ impl Identities {
             client_cas: options.client_ca_file.clone().map(|file| ClientCas { file, seen: Mutex::default() }),
             foreign,
             front_proxy: front_proxy(options)?,
-            root_links: crate::authorization::of_root(options)?,
+            root_links: std::sync::RwLock::new(crate::authorization::of_root(options)?.into()),
+            usual_links: crate::authorization::USUAL.into(),
             pki: pki.clone(),
-            anonymous,
+            anonymous: std::sync::RwLock::new(Arc::new(anonymous)),
+            anonymous_auth: options.anonymous_auth,
+            used_tokens: UsedTokens::default(),
             url: url.to_owned(),
             ca_pem,
             policies: Policies::default(),
@@ -217,15 +223,42 @@ impl Identities {
 
     /// Whether a path is served to who presents nothing.
     pub fn serves_anonymous(&self, path: &str) -> bool {
-        match &self.anonymous {
+        let anonymous = self.anonymous.read().unwrap_or_else(PoisonError::into_inner).clone();
+        match &*anonymous {
             Anonymous::Off => false,
             Anonymous::On(paths) => paths.is_empty() || paths.iter().any(|allowed| allowed == path),
         }
     }
 
     /// The authorizers of root.
-    pub fn root_links(&self) -> &[Link] {
-        &self.root_links
+    pub fn root_links(&self) -> Arc<[Link]> {
+        self.root_links.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The authorizers of every other control plane.
+    pub fn usual_links(&self) -> Arc<[Link]> {
+        self.usual_links.clone()
+    }
+
+    /// Takes up the file of `--authorization-config`; when it cannot be used, everything stays as it is.
+    pub fn take_authorization_config(&self, file: &Path) -> anyhow::Result<()> {
+        let links = crate::authorization::load(file)?;
+        *self.root_links.write().unwrap_or_else(PoisonError::into_inner) = links.into();
+        Ok(())
+    }
+
+    /// Takes up the file of `--authentication-config`; when it cannot be used, everything stays as it is.
+    pub fn take_authentication_config(&self, file: &Path) -> anyhow::Result<()> {
+        let config = authentication_config(file)?;
+        self.foreign.replace_plane(&config.jwt).map_err(|e| wrong_issuers(&e))?;
+        let anonymous = anonymous_of(config, self.anonymous_auth);
+        *self.anonymous.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(anonymous);
+        Ok(())
+    }
+
+    /// Secrets whose token was used, on their way to be marked.
+    pub fn used_tokens(&self) -> &UsedTokens {
+        &self.used_tokens
     }
 
     /// Tokens that others issued.
@@ -358,8 +391,7 @@ impl Identities {
     pub async fn issue_client(
         &self,
         vcp: &Vcp,
-        user: &str,
-        groups: &[String],
+        of: &ClientSubject<'_>,
         generation: Option<&str>,
         ttl: std::time::Duration,
     ) -> Result<CertifiedPem, Status> {
@@ -369,7 +401,7 @@ impl Identities {
             generation: generation.map(str::to_owned),
         });
         let pki = self.pki.read().await;
-        pki.issue_client(scope.as_ref(), user, groups, ttl, Time::now().unix()).map_err(Status::internal)
+        pki.issue_client(scope.as_ref(), of, ttl, Time::now().unix()).map_err(Status::internal)
     }
 
     /// A client certificate good in one control plane, or in root, for a key that its user keeps: the DER of a
@@ -378,8 +410,7 @@ impl Identities {
         &self,
         vcp: &Vcp,
         public_key: &[u8],
-        user: &str,
-        groups: &[String],
+        of: &ClientSubject<'_>,
         ttl: std::time::Duration,
     ) -> Result<String, Status> {
         let scope = (!vcp.is_root()).then(|| VcpScope {
@@ -390,9 +421,7 @@ impl Identities {
         let now = Time::now().unix();
         let end = now.saturating_add(i64::try_from(ttl.as_secs()).map_err(Status::internal)?);
         let pki = self.pki.read().await;
-        pki.authority()
-            .certify_client(public_key, scope.as_ref(), user, groups, end, now)
-            .map_err(Status::internal)
+        pki.authority().certify_client(public_key, scope.as_ref(), of, end, now).map_err(Status::internal)
     }
 
     /// Where the server is reached: `https://HOST:PORT`.
@@ -403,6 +432,23 @@ impl Identities {
     /// Where a control plane is reached.
     pub fn url(&self, vcp: &Vcp) -> String {
         format!("{}/clusters/{}/control-plane", self.url, vcp.name)
+    }
+}
+
+fn wrong_issuers(errors: &ErrorList) -> anyhow::Error {
+    let told: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    anyhow::anyhow!("--authentication-config: {}", told.join("; "))
+}
+
+/// Who is served without credentials: what the file says, or else the flag.
+fn anonymous_of(config: AuthenticationConfiguration, flag: bool) -> Anonymous {
+    match config.anonymous {
+        Some(config) if config.enabled => {
+            Anonymous::On(config.conditions.into_iter().map(|condition| condition.path).collect())
+        }
+        Some(_) => Anonymous::Off,
+        None if flag => Anonymous::On(Vec::new()),
+        None => Anonymous::Off,
     }
 }
 

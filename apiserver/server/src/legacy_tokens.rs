@@ -2,6 +2,7 @@
 //! here because only the server has the keys.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -9,6 +10,7 @@ use kplane_machinery::time::Time;
 use kplane_machinery::{Status, object};
 use kplane_registry::{ListRequest, ObjectKey, ResourceKey, Vcp, VcpId};
 use serde_json::{Value, json};
+use tokio::sync::{Mutex, mpsc};
 
 use crate::app::App;
 use crate::endpoints::delete::{DeleteOptions, delete_object};
@@ -21,6 +23,12 @@ const TYPE: &str = "kubernetes.io/service-account-token";
 const ACCOUNT_NAME: &str = "kubernetes.io/service-account.name";
 const ACCOUNT_UID: &str = "kubernetes.io/service-account.uid";
 const MANAGER: &str = "kube-controller-manager";
+/// Says when the token of a Secret was last used: `2006-01-02`.
+const LAST_USED: &str = "kubernetes.io/legacy-token-last-used";
+/// How many Secrets wait at most to be marked. One that finds no place is marked when its token is used again.
+const WAITING: usize = 256;
+/// How long it may take to mark one.
+const MARKING: Duration = Duration::from_secs(30);
 /// As many Secrets a page.
 const PAGE: usize = 500;
 
@@ -171,4 +179,111 @@ pub async fn epoch(app: &Arc<App>, record: &Value) -> Result<(), Status> {
         secret(app, &vcp, &found).await?;
     }
     Ok(())
+}
+
+/// A Secret whose token was used.
+struct Used {
+    vcp: VcpId,
+    namespace: String,
+    name: String,
+    uid: String,
+}
+
+/// Secrets whose token was used, on their way to be marked: requests do not wait for that.
+pub struct UsedTokens {
+    sender: mpsc::Sender<Used>,
+    receiver: Mutex<mpsc::Receiver<Used>>,
+}
+
+impl Default for UsedTokens {
+    fn default() -> Self {
+        let (sender, receiver) = mpsc::channel(WAITING);
+        Self { sender, receiver: Mutex::new(receiver) }
+    }
+}
+
+/// The day of a time, as the label writes it.
+fn day(unix: i64) -> String {
+    Time::from_unix(unix, 0).to_string().chars().take(10).collect()
+}
+
+/// Whether a Secret says that its token was used today; or tomorrow, by another server's clock.
+fn is_marked(secret: &Value, now: i64) -> bool {
+    let marked = object::str_at(secret, &["metadata", "labels", LAST_USED]);
+    marked == day(now) || marked == day(now + 24 * 3600)
+}
+
+impl UsedTokens {
+    /// The token of this Secret was used.
+    pub fn note(&self, vcp: VcpId, secret: &Value) {
+        if is_marked(secret, Time::now().unix()) {
+            return;
+        }
+        let used = Used {
+            vcp,
+            namespace: object::namespace(secret).to_owned(),
+            name: object::name(secret).to_owned(),
+            uid: object::uid(secret).to_owned(),
+        };
+        if self.sender.try_send(used).is_err() {
+            tracing::debug!("a Secret will be marked when its token is used again");
+        }
+    }
+}
+
+/// Marks Secrets with the day that their token was last used. Runs until the server ends.
+pub async fn mark_used(app: Arc<App>) {
+    let mut receiver = app.identities.used_tokens().receiver.lock().await;
+    loop {
+        let used = tokio::select! {
+            () = app.shutdown.cancelled() => return,
+            used = receiver.recv() => used,
+        };
+        let Some(used) = used else { return };
+        match tokio::time::timeout(MARKING, mark(&app, &used)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(status)) if matches!(status.code, 404 | 409) => {}
+            Ok(Err(status)) => tracing::warn!(%status, "the day of use of a token could not be written"),
+            Err(_) => tracing::warn!("the day of use of a token could not be written in time"),
+        }
+    }
+}
+
+async fn mark(app: &Arc<App>, used: &Used) -> Result<(), Status> {
+    let Some(vcp) = app.registry.vcp_by_id(used.vcp).await.map_err(failures::store)? else { return Ok(()) };
+    let name = used.name.as_str();
+    let (cx, resource) = own_request(app, &vcp, "", "secrets", (&used.namespace, name))?;
+    let change = Change {
+        name,
+        subresource: None,
+        create: false,
+        preconditions: Preconditions { uid: Some(used.uid.clone()), resource_version: None },
+        tracking: Tracking::update("kube-apiserver", None),
+        operation: kplane_admission::Operation::Update,
+    };
+    write::update(&cx, &resource, change, |old| {
+        let mut new = old.cloned().ok_or_else(|| Status::not_found(&resource.group_resource(), name))?;
+        let now = Time::now().unix();
+        if !is_marked(&new, now) {
+            let mut labels = new["metadata"]["labels"].as_object().cloned().unwrap_or_default();
+            labels.insert(LAST_USED.into(), day(now).into());
+            object::set_meta(&mut new, "labels", Some(labels.into()));
+        }
+        Ok(new)
+    })
+    .await
+    .map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_marked_once_a_day() {
+        let marked = |day: &str| is_marked(&json!({"metadata": {"labels": {LAST_USED: day}}}), 1_767_225_600);
+        assert_eq!(day(1_767_225_600), "2026-01-01");
+        assert!(marked("2026-01-01") && marked("2026-01-02"));
+        assert!(!marked("2025-12-31") && !marked("") && !is_marked(&json!({}), 0));
+    }
 }

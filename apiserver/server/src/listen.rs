@@ -1,7 +1,7 @@
 //! The listener: TCP, TLS, HTTP/1.1 and HTTP/2, and an orderly end.
 
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use crate::body::Answer;
+use crate::connections::{Connection, Connections, Place};
 
 /// Who is at the other end of a connection.
 #[derive(Clone, Debug)]
@@ -30,6 +31,8 @@ pub struct Peer {
     pub server_name: Option<Arc<str>>,
     /// The certificate chain it presented, verified to end in a trusted authority; empty when it presented none.
     pub certificates: Arc<[CertificateDer<'static>]>,
+    /// The connection.
+    pub connection: Arc<Connection>,
 }
 
 /// What answers requests.
@@ -37,10 +40,19 @@ pub trait Handler: Send + Sync + 'static {
     /// Answers one.
     fn handle(self: Arc<Self>, request: Request<Incoming>, peer: Peer)
     -> impl Future<Output = Answer> + Send;
+
+    /// Shakes hands with a client, as its turn comes: what that costs is borne by who asks for it.
+    fn handshake<F>(&self, address: IpAddr, handshake: F) -> impl Future<Output = F::Output> + Send
+    where
+        F: Future + Send;
 }
 
 /// How long a client may take to shake hands.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How many streams a client may have open over one connection, as Go's server has it.
+const STREAMS: u32 = 250;
+/// The most that the headers of a request may take.
+const MAX_HEADERS: u32 = 1 << 20;
 /// How long requests in flight may take once the server is told to end.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -50,11 +62,14 @@ pub async fn serve<H: Handler>(
     listener: TcpListener,
     tls: Arc<rustls::ServerConfig>,
     handler: Arc<H>,
+    most: usize,
     draining: CancellationToken,
     shutdown: CancellationToken,
 ) {
     let acceptor = TlsAcceptor::from(tls);
+    let open = Connections::new(most);
     let connections = TaskTracker::new();
+    connections.spawn(open.clone().run(shutdown.clone()));
     loop {
         let (stream, address) = tokio::select! {
             () = shutdown.cancelled() => break,
@@ -70,7 +85,15 @@ pub async fn serve<H: Handler>(
         };
         let (acceptor, handler) = (acceptor.clone(), handler.clone());
         let (draining, shutdown) = (draining.clone(), shutdown.clone());
-        connections.spawn(connection(stream, address, acceptor, handler, draining, shutdown));
+        let place = open.enter(address.ip());
+        connections.spawn(async move {
+            // Also in the middle of a handshake.
+            let ended = place.connection().ended().clone();
+            tokio::select! {
+                () = connection(stream, address, acceptor, handler, &place, draining, shutdown) => {}
+                () = ended.cancelled() => debug!(%address, "a connection was given up"),
+            }
+        });
     }
     drop(listener);
     connections.close();
@@ -84,6 +107,7 @@ async fn connection<H: Handler>(
     address: SocketAddr,
     acceptor: TlsAcceptor,
     handler: Arc<H>,
+    place: &Place,
     draining: CancellationToken,
     shutdown: CancellationToken,
 ) {
@@ -91,7 +115,8 @@ async fn connection<H: Handler>(
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%error, %address, "TCP_NODELAY could not be set");
     }
-    let stream = match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
+    let handshake = handler.handshake(address.ip(), acceptor.accept(stream));
+    let stream = match tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return debug!(%error, %address, "TLS handshake failed"),
         Err(_) => return debug!(%address, "TLS handshake timed out"),
@@ -101,16 +126,17 @@ async fn connection<H: Handler>(
         None => Arc::default(),
     };
     let server_name = stream.get_ref().1.server_name().map(Arc::from);
-    let peer = Peer { address, server_name, certificates };
+    let peer = Peer { address, server_name, certificates, connection: place.connection().clone() };
     let service = service_fn(move |request: Request<Incoming>| {
         let (handler, peer, draining) = (handler.clone(), peer.clone(), draining.clone());
+        let exchange = peer.connection.begin();
         async move {
             let closable = request.version() < Version::HTTP_2;
             let mut answer = handler.handle(request, peer).await;
             if closable && draining.is_cancelled() && answer.status() != StatusCode::SWITCHING_PROTOCOLS {
                 answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
-            Ok::<_, std::convert::Infallible>(answer)
+            Ok::<_, std::convert::Infallible>(answer.map(|body| exchange.answer(body)))
         }
     });
     let mut builder = Builder::new(TokioExecutor::new());
@@ -118,15 +144,21 @@ async fn connection<H: Handler>(
     builder
         .http2()
         .timer(TokioTimer::new())
-        .max_concurrent_streams(1000)
-        .max_header_list_size(1 << 20)
+        .max_concurrent_streams(STREAMS)
+        .max_header_list_size(MAX_HEADERS)
         .keep_alive_interval(Some(Duration::from_secs(30)))
         .keep_alive_timeout(Duration::from_secs(20));
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     tokio::pin!(connection);
+    let ending = async {
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            () = place.connection().ending().cancelled() => {}
+        }
+    };
     let result = tokio::select! {
         result = connection.as_mut() => result,
-        () = shutdown.cancelled() => {
+        () = ending => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }

@@ -205,6 +205,11 @@ pub struct Options {
     #[arg(long, value_name = "N", default_value_t = 200)]
     pub max_mutating_requests_inflight: usize,
 
+    /// How many connections are open at once. When there are more, idle ones of the control plane or address that has the
+    /// most are closed. 0: about as many as the process may have files open.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub max_connections: usize,
+
     /// Whether requests without credentials are served as system:anonymous.
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set)]
     pub anonymous_auth: bool,

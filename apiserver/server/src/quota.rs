@@ -2,6 +2,10 @@
 //!
 //! One loop over all control planes. It remembers the namespaces that have a quota, and counts one anew when something in it
 //! changes; those without cost nothing.
+//!
+//! What is counted is written only if the quota is still as it was before the counting began. Whatever charges a quota is
+//! stored in the same transaction as the charge (`endpoints::charges`), so what came after the counting changed the quota,
+//! and a charge is never lost to an older count.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -71,6 +75,7 @@ async fn count(app: &Arc<App>, vcp: &Arc<Vcp>, namespace: &str) -> Result<bool, 
         Err(kplane_registry::Error::VcpGone) => return Ok(false),
         Err(error) => return Err(failures::store(error)),
     };
+    // The quotas were read first: no object that is missing from the lists below has charged them.
     for quota in &quotas {
         let mut counted: Vec<(Arc<ResourceDef>, Vec<Value>)> = Vec::new();
         for def in app.kinds.all().filter(|def| def.namespaced() && def.stored() && counts(quota, def)) {

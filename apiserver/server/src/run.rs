@@ -20,7 +20,7 @@ use crate::filters::audit::Audit;
 use crate::filters::fairness::{Fairness, Limits};
 use crate::identity::Identities;
 use crate::options::{Options, Storage};
-use crate::{base, custom, kubeconfig, listen, settle, tenancy};
+use crate::{base, custom, kubeconfig, listen, reload, settle, tenancy};
 
 /// How often certificates are looked at.
 const RENEWAL: Duration = Duration::from_secs(3600);
@@ -47,6 +47,10 @@ pub struct Server {
     shutdown_delay: Duration,
     /// How long a layer stays that nobody names.
     layer_grace: Duration,
+    /// How many connections it has at most.
+    connections: usize,
+    /// The files that are read again when they change.
+    files: reload::Files,
     /// What its clients trust, in PEM.
     pub ca_pem: String,
     /// The kubeconfig of root's administrator.
@@ -143,6 +147,8 @@ pub async fn start(options: Options, draining: CancellationToken) -> anyhow::Res
         .with_context(|| format!("cannot write {}", admin_kubeconfig.display()))?;
 
     let pki = Arc::new(tokio::sync::RwLock::new(pki));
+    let files =
+        reload::Files::new(options.authentication_config.as_deref(), options.authorization_config.as_deref());
     let identities = Identities::new(&pki, &options, &url).await?;
     let shutdown = CancellationToken::new();
     let app = Arc::new(App {
@@ -164,6 +170,7 @@ pub async fn start(options: Options, draining: CancellationToken) -> anyhow::Res
         draining,
         shutdown,
         metrics: Arc::default(),
+        quota_queues: Default::default(),
         protobuf: crate::protobuf::AVAILABLE,
         delete_options,
         base,
@@ -171,6 +178,10 @@ pub async fn start(options: Options, draining: CancellationToken) -> anyhow::Res
     });
     let shutdown_delay = options.shutdown_delay_duration;
     let layer_grace = options.layer_grace_period;
+    let connections = match options.max_connections {
+        0 => crate::connections::most_by_files(),
+        most => most,
+    };
     Ok(Server {
         app,
         listener,
@@ -184,6 +195,8 @@ pub async fn start(options: Options, draining: CancellationToken) -> anyhow::Res
         url,
         shutdown_delay,
         layer_grace,
+        connections,
+        files,
         ca_pem,
         admin_kubeconfig,
     })
@@ -214,12 +227,14 @@ impl Server {
             tokio::spawn(Fairness::run(self.app.clone())),
             tokio::spawn(renew_certificates(self.pki.clone(), shutdown.clone())),
             tokio::spawn(reload_files(self.app.clone(), self.serving)),
+            tokio::spawn(reload::run(self.app.clone(), self.files)),
+            tokio::spawn(crate::legacy_tokens::mark_used(self.app.clone())),
             tokio::spawn(settle::run(self.app.clone(), settle::TOKEN_SECRETS)),
             tokio::spawn(settle::run(self.app.clone(), settle::TOKEN_ACCOUNTS)),
             tokio::spawn(settle::run(self.app.clone(), settle::TOKEN_EPOCHS)),
         ];
-        let draining = self.app.draining.clone();
-        listen::serve(self.listener, self.tls, self.app.clone(), draining, shutdown).await;
+        let (draining, most) = (self.app.draining.clone(), self.connections);
+        listen::serve(self.listener, self.tls, self.app.clone(), most, draining, shutdown).await;
         for task in loops {
             task.await.context("a loop of the server failed")?;
         }

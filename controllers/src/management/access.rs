@@ -35,6 +35,8 @@ pub struct Grant {
     pub binding: String,
     /// The name of the user.
     pub user: String,
+    /// The uid of the user: that of the object which the grant is for.
+    pub uid: String,
     /// The name of the ClusterRole.
     pub role: String,
     /// Which generation of the user's certificates is good.
@@ -182,6 +184,7 @@ pub async fn request(
 ) -> Result<CredentialRequestStatus, Error> {
     let request = CredentialRequest::new(CredentialRequestSpec {
         user: grant.user.clone(),
+        uid: grant.uid.clone(),
         groups: Vec::new(),
         generation: Some(grant.generation.clone()),
         expiration_seconds: Some(i64::try_from(lifetime.as_secs()).unwrap_or(i64::MAX)),
@@ -322,6 +325,7 @@ mod tests {
             cluster_path: "owl".into(),
             binding: "b".into(),
             user: "u".into(),
+            uid: "1".into(),
             role: "view".into(),
             generation: "1".into(),
         };
@@ -360,6 +364,7 @@ mod tests {
             cluster_path: "owl".into(),
             binding: "kplane:control-plane".into(),
             user: "kplane:control-plane:1".into(),
+            uid: "1".into(),
             role: "cluster-admin".into(),
             generation: "1".into(),
         };

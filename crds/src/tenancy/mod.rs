@@ -213,6 +213,9 @@ impl CredentialRequest {
 pub struct CredentialRequestSpec {
     /// The name of the user.
     pub user: String,
+    /// The uid of the user, which tells apart users of one name over time.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub uid: String,
     /// The groups of the user.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<String>,

@@ -7,7 +7,7 @@ use kplane_machinery::Status;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::pki::{CertifiedPem, Pki, PkiOptions, certificates_of_pem};
+use crate::pki::{CertifiedPem, ClientSubject, Pki, PkiOptions, certificates_of_pem};
 use crate::token::{IssueRequest, TokenKeys};
 
 const NOW: i64 = 1_800_000_000;
@@ -73,7 +73,12 @@ impl Plane {
         let groups: Vec<_> = groups.iter().map(|&g| g.to_owned()).collect();
         let CertifiedPem { certificate, .. } = self
             .pki
-            .issue_client(vcp.map(VcpScope::of).as_ref(), "jane", &groups, Duration::from_secs(60), NOW)
+            .issue_client(
+                vcp.map(VcpScope::of).as_ref(),
+                &ClientSubject::new("jane", &groups),
+                Duration::from_secs(60),
+                NOW,
+            )
             .unwrap();
         certificates_of_pem(certificate.as_bytes()).unwrap()
     }
@@ -114,7 +119,10 @@ async fn a_revoked_certificate_is_bad_at_once() {
     let plane = Plane::new();
     let issue = |epoch, generation: Option<&str>| {
         let scope = VcpScope { uid: "uid-a".into(), epoch, generation: generation.map(str::to_owned) };
-        let made = plane.pki.issue_client(Some(&scope), "jane", &[], Duration::from_secs(60), NOW).unwrap();
+        let made = plane
+            .pki
+            .issue_client(Some(&scope), &ClientSubject::new("jane", &[]), Duration::from_secs(60), NOW)
+            .unwrap();
         certificates_of_pem(made.certificate.as_bytes()).unwrap()
     };
     let (first, second, later) = (issue(0, Some("1")), issue(0, Some("2")), issue(1, Some("2")));

@@ -25,6 +25,24 @@ const BACKDATE: i64 = 5 * 60;
 /// Begins the URI that says whose a client certificate is.
 pub(super) const SCOPE_URI: &str = "kplane://";
 
+/// Whom a client certificate is of.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ClientSubject<'a> {
+    /// The name of the user.
+    pub user: &'a str,
+    /// The uid of the user; empty: it has none.
+    pub uid: &'a str,
+    /// Its groups.
+    pub groups: &'a [String],
+}
+
+impl<'a> ClientSubject<'a> {
+    /// A user without a uid.
+    pub fn new(user: &'a str, groups: &'a [String]) -> Self {
+        Self { user, uid: "", groups }
+    }
+}
+
 /// A CA with its key.
 pub struct Authority {
     certificate: CertificateDer<'static>,
@@ -129,18 +147,20 @@ impl Authority {
         &self,
         public_key: &[u8],
         vcp: Option<&VcpScope>,
-        user: &str,
-        groups: &[String],
+        of: &ClientSubject<'_>,
         not_after: i64,
         now: i64,
     ) -> Result<String, PkiError> {
-        if user.is_empty() {
+        if of.user.is_empty() {
             return Err(PkiError::issue("a client certificate needs a user"));
         }
         let (_, ca) = X509Certificate::from_der(&self.certificate).map_err(PkiError::issue)?;
         let mut subject: Vec<u8> =
-            groups.iter().flat_map(|group| der::attribute(der::ORGANIZATION, group)).collect();
-        subject.extend(der::attribute(der::COMMON_NAME, user));
+            of.groups.iter().flat_map(|group| der::attribute(der::ORGANIZATION, group)).collect();
+        subject.extend(der::attribute(der::COMMON_NAME, of.user));
+        if !of.uid.is_empty() {
+            subject.extend(der::attribute(der::USER_UID, of.uid));
+        }
         let when = |unix| der::time(unix).ok_or_else(|| PkiError::issue("a time beyond the calendar"));
         let uri = match vcp {
             Some(scope) => match scope.written() {

@@ -23,7 +23,7 @@ use rcgen::{KeyPair, PublicKeyData};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
-pub use authority::Authority;
+pub use authority::{Authority, ClientSubject};
 pub use front_proxy::FrontProxy;
 pub use peer::{ClientTrust, PeerError, PeerScope, VcpScope, VerifiedPeer};
 pub use tls::{CertificateResolver, server_config};
@@ -208,8 +208,7 @@ impl Pki {
                 authority.certify_client(
                     &key.subject_public_key_info(),
                     None,
-                    ADMIN_USER,
-                    &[MASTERS.to_owned()],
+                    &ClientSubject::new(ADMIN_USER, &[MASTERS.to_owned()]),
                     now + LEAF_LIFETIME,
                     now,
                 )
@@ -313,8 +312,7 @@ impl Pki {
     pub fn issue_client(
         &self,
         vcp: Option<&VcpScope>,
-        user: &str,
-        groups: &[String],
+        of: &ClientSubject<'_>,
         ttl: std::time::Duration,
         now: i64,
     ) -> Result<CertifiedPem, PkiError> {
@@ -323,8 +321,7 @@ impl Pki {
         let certificate = self.authority.certify_client(
             &key.subject_public_key_info(),
             vcp,
-            user,
-            groups,
+            of,
             now.saturating_add(seconds),
             now,
         )?;

@@ -111,9 +111,11 @@ fn a_client_certificate_says_who_and_where() {
     let groups = ["a", "b", "c"].map(str::to_owned);
     let ttl = std::time::Duration::from_secs(3600);
     let scope = VcpScope { uid: "uid-1".into(), epoch: 2, generation: Some("x".into()) };
-    let issued = pki.issue_client(Some(&scope), "jane", &groups, ttl, NOW).unwrap();
+    let of = ClientSubject { uid: "uid-jane", ..ClientSubject::new("jane", &groups) };
+    let issued = pki.issue_client(Some(&scope), &of, ttl, NOW).unwrap();
     let peer = verify(&pki, &issued.certificate, NOW).unwrap().unwrap();
     assert_eq!(peer.user.username, "jane");
+    assert_eq!(peer.user.uid, "uid-jane");
     assert_eq!(peer.user.groups, groups);
     assert_eq!(peer.scope, PeerScope::Vcp(scope));
     assert!(peer.user.extra[crate::user::CREDENTIAL_ID][0].starts_with("X509SHA256="));
@@ -128,7 +130,7 @@ fn expired_foreign_and_server_certificates_are_refused() {
     let (dir, other_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let (pki, other) = (open(dir.path()), open(other_dir.path()));
     let ttl = std::time::Duration::from_secs(3600);
-    let issued = pki.issue_client(None, "jane", &[], ttl, NOW).unwrap();
+    let issued = pki.issue_client(None, &ClientSubject::new("jane", &[]), ttl, NOW).unwrap();
     assert!(verify(&pki, &issued.certificate, NOW + 3601).is_err());
     assert!(verify(&pki, &issued.certificate, NOW - 3600).is_err());
     assert!(verify(&other, &issued.certificate, NOW).is_err());
@@ -143,7 +145,9 @@ fn expired_foreign_and_server_certificates_are_refused() {
 fn a_remembered_certificate_still_expires_and_is_forgotten_with_its_authority() {
     let dir = tempfile::tempdir().unwrap();
     let pki = open(dir.path());
-    let issued = pki.issue_client(None, "jane", &[], std::time::Duration::from_secs(60), NOW).unwrap();
+    let issued = pki
+        .issue_client(None, &ClientSubject::new("jane", &[]), std::time::Duration::from_secs(60), NOW)
+        .unwrap();
     let chain = certificates_of_pem(issued.certificate.as_bytes()).unwrap();
     let trust = ClientTrust::new([pki.authority().certificate()]).unwrap();
     assert!(trust.verify(&chain, NOW).unwrap().is_some());
@@ -196,7 +200,9 @@ fn a_handshake_hands_over_even_a_certificate_that_is_not_trusted() {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(pki.authority().certificate().clone()).unwrap();
     for (from, name, trusted) in [(&pki, "localhost", true), (&other, "demo.example.test", false)] {
-        let issued = from.issue_client(None, "jane", &[], std::time::Duration::from_secs(60), now).unwrap();
+        let issued = from
+            .issue_client(None, &ClientSubject::new("jane", &[]), std::time::Duration::from_secs(60), now)
+            .unwrap();
         let chain = certificates_of_pem(issued.certificate.as_bytes()).unwrap();
         let key = PrivateKeyDer::from_pem_slice(issued.key.as_bytes()).unwrap();
         let config = rustls::ClientConfig::builder_with_provider(tls::provider())

@@ -92,9 +92,6 @@ pub(super) async fn verify(
     if !bool::from(stored.ct_eq(token.as_bytes())) {
         return Err(invalid("service account token does not match server's copy"));
     }
-    if secret.pointer("/metadata/labels").is_some_and(|labels| labels.get(INVALID_SINCE).is_some()) {
-        return Err(invalid("the token has been marked invalid"));
-    }
     let found = reader.get("", "serviceaccounts", namespace, account).await?;
     let found = found.ok_or_else(|| invalid("the service account is gone"))?;
     if object::uid(&found) != claims.uid {
@@ -105,6 +102,16 @@ pub(super) async fn verify(
         if !deletion.is_empty() && Time::parse(deletion).map_or(true, |at| at.unix() < now) {
             return Err(invalid("service account token has been invalidated"));
         }
+    }
+    // Also that of one out of use: whoever cleans up wants to know that somebody still tries.
+    reader.token_used(&secret);
+    if !object::str_at(&secret, &["metadata", "labels", INVALID_SINCE]).is_empty() {
+        let name = &claims.secret;
+        return Err(TokenError::Invalidated(format!(
+            "the token in secret {namespace}/{name} for service account {namespace}/{account} has been marked invalid. \
+             Use tokens from the TokenRequest API or manually created secret-based tokens, or remove the \
+             '{INVALID_SINCE}' label from the secret to temporarily allow use of this token"
+        )));
     }
     Ok(UserInfo {
         username,

@@ -62,6 +62,9 @@ pub trait ObjectReader: Send + Sync {
         namespace: &str,
         name: &str,
     ) -> Result<Option<Value>, kplane_machinery::Status>;
+
+    /// A good token of a Secret was presented: the day is written on the Secret.
+    fn token_used(&self, _secret: &Value) {}
 }
 
 #[cfg(test)]

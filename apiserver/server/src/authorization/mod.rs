@@ -18,6 +18,7 @@ use crate::endpoints::reader::VcpReader;
 use crate::identity::Identities;
 use crate::options::Options;
 
+pub use self::config::load;
 use self::webhook::AccessWebhook;
 
 /// One link of the chain.
@@ -36,7 +37,7 @@ pub enum Link {
 }
 
 /// The chain of every virtual control plane, and of root unless the operator says otherwise.
-const USUAL: [Link; 2] = [Link::Node, Link::Rbac];
+pub const USUAL: [Link; 2] = [Link::Node, Link::Rbac];
 
 /// The chain of root.
 pub fn of_root(options: &Options) -> anyhow::Result<Vec<Link>> {
@@ -60,7 +61,7 @@ impl Identities {
             return Ok(Verdict::allow(""));
         }
         let mut reasons: Vec<String> = Vec::new();
-        for link in self.links(vcp) {
+        for link in self.links(vcp).iter() {
             let verdict = match link {
                 Link::Node => match vcp {
                     Some(vcp) if node::identity(attributes.user).is_some() => {
@@ -103,7 +104,7 @@ impl Identities {
         namespace: &str,
     ) -> Result<(Vec<PolicyRule>, Vec<String>), Status> {
         let (mut rules, mut errors) = (Vec::new(), Vec::new());
-        for link in self.links(Some(vcp)) {
+        for link in self.links(Some(vcp)).iter() {
             match link {
                 Link::Node if node::identity(user).is_some() => {
                     errors.push("node authorizer does not support user rule resolution".to_owned());
@@ -124,8 +125,8 @@ impl Identities {
         Ok((rules, errors))
     }
 
-    fn links(&self, vcp: Option<&Vcp>) -> &[Link] {
-        if vcp.is_some_and(Vcp::is_root) { self.root_links() } else { &USUAL }
+    fn links(&self, vcp: Option<&Vcp>) -> Arc<[Link]> {
+        if vcp.is_some_and(Vcp::is_root) { self.root_links() } else { self.usual_links() }
     }
 
     /// RBAC as it stands. For somebody nobody knows nothing is loaded.

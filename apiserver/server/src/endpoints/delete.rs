@@ -249,6 +249,7 @@ async fn delete_once(
         return Ok(Ok(Deleted { object: last, gone: true }));
     }
     let effects = crate::tenancy::effects_of_delete(cx, resource, &new)?;
+    let _place = cx.app.fairness.write_place(cx.vcp.id).await;
     match cx.app.registry.delete(&cx.vcp, key, stored, effects).await {
         Ok(_) => Ok(Ok(Deleted { object: last, gone: true })),
         Err(WriteError::Conflict(now)) => Ok(Err(now)),

@@ -1,6 +1,7 @@
 //! The endpoints: one file a verb, generic over the kinds.
 
 pub mod body;
+pub mod charges;
 pub mod create;
 pub mod cx;
 pub mod decode;

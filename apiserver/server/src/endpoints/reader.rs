@@ -10,13 +10,12 @@ use kplane_admission::{AccessCheck, Configuration, Decision, Reader};
 use kplane_auth::UserInfo;
 use kplane_auth::authz::Attributes;
 use kplane_kinds::ResourceDef;
-use kplane_machinery::{GroupResource, GroupVersionKind, Status, object};
-use kplane_registry::{Effects, Encoded, ListRequest, ObjectKey, ResourceKey, Vcp, WriteError};
+use kplane_machinery::{GroupResource, GroupVersionKind, Status};
+use kplane_registry::{ListRequest, ObjectKey, ResourceKey, Vcp};
 use serde_json::Value;
 
 use super::cx::{Cx, Kept};
 use super::failures;
-use super::objects::SCHEMA_EPOCH;
 use crate::app::App;
 use crate::custom::conversion;
 use crate::review_selectors;
@@ -79,27 +78,6 @@ impl Reader for VcpReader<'_> {
         };
         let page = self.app.registry.list(self.vcp, &key, request).await.map_err(failures::store)?;
         page.items.iter().map(|stored| stored.to_value().map_err(Status::internal)).collect()
-    }
-
-    async fn update_status(&self, resource: &GroupResource, object: &Value) -> Result<bool, Status> {
-        let key = ObjectKey {
-            resource: ResourceKey::new(resource.group.clone(), resource.resource.clone()),
-            namespace: Some(object::namespace(object)).filter(|n| !n.is_empty()).map(Arc::from),
-            name: object::name(object).into(),
-        };
-        let Some(stored) = self.app.registry.get(self.vcp, &key).await.map_err(failures::store)? else {
-            return Ok(false);
-        };
-        if stored.revision().to_string() != object::resource_version(object) {
-            return Ok(false);
-        }
-        let encoded = Encoded::new(object, SCHEMA_EPOCH).map_err(Status::internal)?;
-        let effects = Effects::default();
-        match self.app.registry.update(self.vcp, &key, &stored, encoded, None, effects).await {
-            Ok(_) => Ok(true),
-            Err(WriteError::Conflict(_)) => Ok(false),
-            Err(error) => Err(Status::internal(error)),
-        }
     }
 
     async fn authorize(&self, check: &AccessCheck<'_>) -> Result<Decision, Status> {

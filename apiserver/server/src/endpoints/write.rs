@@ -9,11 +9,11 @@ use serde_json::Value;
 
 use super::cx::{Cx, Resource};
 use super::managed::{self, Tracking};
-use super::{failures, objects, system};
+use super::{charges, failures, objects, system};
 use crate::custom::conversion;
 
 /// How often a write is tried again when others come between, before the client is told to.
-const MAX_ATTEMPTS: usize = 64;
+pub const MAX_ATTEMPTS: usize = 64;
 /// How often another name is generated when one is taken.
 const MAX_GENERATED_NAMES: usize = 8;
 
@@ -175,6 +175,17 @@ impl<'a> Admission<'a> {
         self.with(&name, old, async |chain, attributes| chain.validate(attributes, object).await).await
     }
 
+    /// What the write adds to the usage of quotas, or why it may not.
+    pub async fn charge(&self, object: &Value, old: Option<&Value>) -> Result<Vec<Value>, Status> {
+        let name = self.name_of(object);
+        self.with(&name, old, async |chain, attributes| chain.charge(attributes, object).await).await
+    }
+
+    /// Whether nothing will be stored.
+    pub fn is_dry_run(&self) -> bool {
+        self.dry_run
+    }
+
     fn name_of(&self, object: &Value) -> String {
         if self.cx.info.name.is_empty() { object::name(object).to_owned() } else { self.cx.info.name.clone() }
     }
@@ -247,6 +258,7 @@ pub async fn create(
         super::limits::check(cx, resource, &name, 1, encoded.len()).await?;
         let key = resource.object_key(&cx.info.namespace, &name);
         if cx.dry_run() {
+            charges::of(cx, &admission, &candidate, None).await?;
             if cx.app.registry.get(&cx.vcp, &key).await.map_err(failures::store)?.is_some() {
                 return Err(Status::already_exists(&resource.group_resource(), &name));
             }
@@ -259,8 +271,30 @@ pub async fn create(
         if !matches!(object::meta_str(&object, "resourceVersion"), "" | "0") {
             return Err(Status::plain("resourceVersion should not be set on objects to be created"));
         }
-        let effects = crate::tenancy::effects_of_create(cx, resource, &candidate).await?;
-        match cx.app.registry.create(&cx.vcp, &key, encoded, resource.def.time_to_live, effects).await {
+        let mut ticket = None;
+        let mut conflicts = 0;
+        let outcome = loop {
+            let charged = charges::of(cx, &admission, &candidate, None).await?;
+            let charges = !charged.ops.is_empty();
+            let effects = crate::tenancy::effects_of_create(cx, resource, &candidate).await?.and(charged);
+            let (object, ttl) = (encoded.clone(), resource.def.time_to_live);
+            let place = cx.app.fairness.write_place(cx.vcp.id).await;
+            let created = cx.app.registry.create(&cx.vcp, &key, object, ttl, effects).await;
+            // Whoever has a turn of the queue needs a place: it is not kept while waiting for a turn.
+            drop(place);
+            match created {
+                // Another write charged the same quota. From now on they take turns.
+                Err(WriteError::Conflict(_)) if charges && conflicts < MAX_ATTEMPTS => {
+                    conflicts += 1;
+                    if ticket.is_none() {
+                        ticket = Some(cx.app.quota_queues.enter(cx.vcp.id, &cx.info.namespace).await);
+                    }
+                }
+                Err(WriteError::Conflict(_)) if charges => return Err(charges::too_many(&name)),
+                outcome => break outcome,
+            }
+        };
+        match outcome {
             Ok(stored) => {
                 let mut object = candidate;
                 set_version(&mut object, &stored);
@@ -437,6 +471,7 @@ async fn attempt(
         let more = encoded.len().saturating_sub(stored.len());
         super::limits::check(cx, resource, change.name, 0, more).await?;
     }
+    let charged = charges::of(cx, &admission, &new, Some(&old)).await?;
     if cx.dry_run() {
         if !gone {
             crate::tenancy::effects_of_update(cx, resource, &new, &old).await?;
@@ -446,6 +481,7 @@ async fn attempt(
     let key = resource.object_key(&cx.info.namespace, change.name);
     if gone {
         let effects = crate::tenancy::effects_of_delete(cx, resource, &new)?;
+        let _place = cx.app.fairness.write_place(cx.vcp.id).await;
         return match cx.app.registry.delete(&cx.vcp, &key, stored, effects).await {
             Ok(revision) => {
                 object::set_meta(&mut new, "resourceVersion", Some(revision.to_string().into()));
@@ -455,7 +491,8 @@ async fn attempt(
             Err(error) => Err(failures::write(resource, change.name, error)),
         };
     }
-    let effects = crate::tenancy::effects_of_update(cx, resource, &new, &old).await?;
+    let effects = crate::tenancy::effects_of_update(cx, resource, &new, &old).await?.and(charged);
+    let _place = cx.app.fairness.write_place(cx.vcp.id).await;
     match cx.app.registry.update(&cx.vcp, &key, stored, encoded, resource.def.time_to_live, effects).await {
         Ok(stored) => {
             set_version(&mut new, &stored);

@@ -14,6 +14,7 @@ pub mod fairness;
 mod impersonate;
 pub mod request_info;
 
+use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -112,6 +113,13 @@ impl Handler for App {
         metrics.end(in_flight, labels, answer.status(), started.elapsed());
         tracing::debug!(%method, path, status = answer.status().as_u16(), elapsed = ?started.elapsed(), "answered");
         answer
+    }
+
+    fn handshake<F>(&self, address: IpAddr, handshake: F) -> impl Future<Output = F::Output> + Send
+    where
+        F: Future + Send,
+    {
+        self.fairness.turns.share(Fairness::stranger_at(address), handshake)
     }
 }
 
@@ -248,6 +256,9 @@ async fn chain(
     audited.user = user.as_ref().ok().map(|caller| caller.user.clone());
     audited.begin();
     let user = user?;
+    if let Some(vcp) = vcp.as_ref().filter(|_| !user.user.in_group(UNAUTHENTICATED)) {
+        peer.connection.owned_by(vcp.id);
+    }
 
     // impersonate
     let (real, of_root) = (user.user.clone(), user.of_root);

@@ -5,7 +5,7 @@ mod keys;
 mod webhook;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use kplane_auth::UserInfo;
 use kplane_auth::authn::VcpIdentity;
@@ -34,7 +34,7 @@ type Issuers = Arc<Vec<Issuer>>;
 #[derive(Default)]
 pub struct ForeignTokens {
     /// Those of the plane's file: root's users.
-    plane: Vec<Issuer>,
+    plane: RwLock<Issuers>,
     webhook: Option<TokenWebhook>,
     keys: IssuerKeys,
     compiled: Mutex<HashMap<[u8; 32], Issuers>>,
@@ -64,8 +64,16 @@ impl ForeignTokens {
         webhook: Option<TokenWebhook>,
         url: &str,
     ) -> Result<Self, ErrorList> {
-        let plane = oidc::compile(plane, &Path::new("jwt"), &|issuer| is_own(url, issuer))?;
-        Ok(Self { plane, webhook, url: url.to_owned(), ..Self::default() })
+        let tokens = Self { webhook, url: url.to_owned(), ..Self::default() };
+        tokens.replace_plane(plane)?;
+        Ok(tokens)
+    }
+
+    /// Takes other issuers for root's users, from the next request on; when one is wrong, none.
+    pub fn replace_plane(&self, plane: &[JwtAuthenticator]) -> Result<(), ErrorList> {
+        let compiled = oidc::compile(plane, &Path::new("jwt"), &|issuer| is_own(&self.url, issuer))?;
+        *self.plane.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(compiled);
+        Ok(())
     }
 
     /// The issuers of `spec.auth.issuers`, compiled. What is wrong with them is told at its place.
@@ -111,7 +119,8 @@ impl ForeignTokens {
                     None => {}
                 }
             }
-            match self.judge(app, self.plane.iter(), &presented, true).await {
+            let plane = self.plane.read().unwrap_or_else(PoisonError::into_inner).clone();
+            match self.judge(app, plane.iter(), &presented, true).await {
                 Some(Ok(user)) => return root_user(vcp, user, None).map_err(Ok),
                 Some(Err(why)) => said.push(why),
                 None => {}

@@ -7,6 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::StatusCode;
 use hyper::body::Incoming;
+use kplane_auth::pki::ClientSubject;
 use kplane_machinery::field::{FieldError, Path};
 use kplane_machinery::time::{self, Time};
 use kplane_machinery::{GroupKind, GroupResource, Status};
@@ -46,6 +47,11 @@ pub async fn answer(cx: &Cx, incoming: Incoming) -> Result<Answer, Status> {
         let why = "must be at most 63 letters, digits, dashes and dots";
         errors.push(FieldError::invalid_str(&at.child("generation"), generation, why));
     }
+    let uid = spec["uid"].as_str().unwrap_or("");
+    if uid.len() > 253 || uid.chars().any(char::is_control) {
+        let why = "must be at most 253 bytes without control characters";
+        errors.push(FieldError::invalid_str(&at.child("uid"), uid, why));
+    }
     let groups: Vec<String> = spec["groups"]
         .as_array()
         .into_iter()
@@ -63,8 +69,15 @@ pub async fn answer(cx: &Cx, incoming: Incoming) -> Result<Answer, Status> {
     // As of now: what is issued for an epoch that is over would be void.
     let vcp = cx.app.registry.vcp_by_id(vcp.id).await.map_err(failures::store)?.unwrap_or(vcp);
     let ttl = Duration::from_secs(seconds.unsigned_abs());
-    let issued = cx.app.identities.issue_client(&vcp, user, &groups, generation, ttl).await?;
+    let issued = cx
+        .app
+        .identities
+        .issue_client(&vcp, &ClientSubject { user, uid, groups: &groups }, generation, ttl)
+        .await?;
     let mut given = json!({"user": user, "groups": groups, "expirationSeconds": seconds});
+    if !uid.is_empty() {
+        given["uid"] = uid.into();
+    }
     if let Some(generation) = generation {
         given["generation"] = generation.into();
     }

@@ -44,6 +44,7 @@ pub fn build(
         cluster_path: valid.cluster_path.clone(),
         binding: BINDING.to_owned(),
         user: format!("kplane:control-plane:{uid}"),
+        uid: uid.to_string(),
         role: valid.role.clone(),
         generation: access::generation(access::rotation(&control_plane.metadata).as_deref()),
     };

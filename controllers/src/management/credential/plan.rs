@@ -60,11 +60,13 @@ impl Plan {
 
 /// The role that a credential gives in the control plane at this path.
 pub fn grant(credential: &ControlPlaneCredential, cluster_path: &str) -> Grant {
-    let name = format!("kplane:credential:{}", credential.uid().unwrap_or_default());
+    let uid = credential.uid().unwrap_or_default();
+    let name = format!("kplane:credential:{uid}");
     Grant {
         cluster_path: cluster_path.to_owned(),
         binding: name.clone(),
         user: name,
+        uid,
         role: credential.spec.role.clone(),
         generation: generation(rotation(&credential.metadata).as_deref()),
     }

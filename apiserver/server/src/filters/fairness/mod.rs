@@ -15,6 +15,8 @@ mod queues;
 mod turns;
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -22,7 +24,7 @@ use http::HeaderValue;
 use kplane_auth::user::UNAUTHENTICATED;
 use kplane_machinery::Status;
 use kplane_registry::{Vcp, VcpId};
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 pub use self::limits::ClassLimits;
 pub use self::policy::Policy;
@@ -44,6 +46,11 @@ const FRESH: Duration = Duration::from_secs(2);
 const REMEMBERED: Duration = Duration::from_secs(10);
 /// How often those are forgotten that are not in use.
 const SWEEP: Duration = Duration::from_secs(5);
+/// How many writes of a control plane are on their way into the store at once: as many as one sync of the embedded store
+/// gathers without making it long.
+const WRITES: usize = 64;
+/// How many watches a control plane may have open where its class does not say.
+const WATCHES: usize = 10_000;
 /// Where requests wait that no FlowSchema matches.
 const NO_LEVEL: &str = "";
 const NO_LEVEL_QUEUES: Queues = Queues { count: 16, hand: 2, length: 50 };
@@ -76,6 +83,7 @@ struct Active {
     used: Instant,
     bucket: Option<Bucket>,
     watches: usize,
+    writes: Arc<Semaphore>,
     admitted: u64,
     refused: u64,
 }
@@ -172,6 +180,21 @@ impl Fairness {
         VcpId::parse("ffffffff-ffff-ffff-ffff-ffffffffffff").unwrap_or(VcpId::ROOT)
     }
 
+    /// Whose time is counted for those at an address of whom no more is known.
+    pub fn stranger_at(address: IpAddr) -> VcpId {
+        let mut hash = DefaultHasher::new();
+        address.hash(&mut hash);
+        let tail = hash.finish() >> 16;
+        VcpId::parse(&format!("ffffffff-ffff-ffff-fffe-{tail:012x}")).unwrap_or_else(Self::stranger)
+    }
+
+    /// A place among the writes of a control plane that are on their way into the store, until it is dropped. There are few
+    /// enough that the writes of another never wait behind a long line of them.
+    pub async fn write_place(&self, vcp: VcpId) -> Option<OwnedSemaphorePermit> {
+        let places = self.active().get(&vcp)?.writes.clone();
+        places.acquire_owned().await.ok()
+    }
+
     /// What is known of a control plane, a few seconds old at most.
     pub async fn policy(&self, app: &App, vcp: &Vcp) -> Result<Arc<Policy>, Status> {
         let now = Instant::now();
@@ -207,6 +230,7 @@ impl Fairness {
                     used: now,
                     bucket: None,
                     watches: 0,
+                    writes: Arc::new(Semaphore::new(WRITES)),
                     admitted: 0,
                     refused: 0,
                 };
@@ -317,7 +341,8 @@ impl Fairness {
         if info.verb != "watch" {
             return Ok(None);
         }
-        if let Some(most) = limits.watches.filter(|most| active.watches >= *most) {
+        let most = limits.watches.unwrap_or(WATCHES);
+        if active.watches >= most {
             active.refused += 1;
             return Err(Status::too_many_requests(
                 format!(
