@@ -6,6 +6,7 @@
 pub mod client;
 pub mod history;
 pub mod https;
+pub mod kms;
 pub mod kubectl;
 pub mod plane_processes;
 pub mod relay;

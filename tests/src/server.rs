@@ -45,12 +45,12 @@ impl Server {
         Self::start_prepared(store, flags, |_| {})
     }
 
-    /// Starts one that logs at a level.
+    /// Starts one that logs at a level, with flags of its own.
     ///
     /// # Panics
     /// If it does not become ready; its log is printed.
-    pub fn start_logging(store: Store, level: &str) -> Self {
-        Self::start_at(store, &[], level, |_| {})
+    pub fn start_logging(store: Store, level: &str, flags: &[&str]) -> Self {
+        Self::start_at(store, flags, level, |_| {})
     }
 
     /// The same, with something done to its data directory before.

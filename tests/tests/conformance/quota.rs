@@ -81,14 +81,8 @@ fn resourcequota_should_create_a_resourcequota_and_capture_the_life_of_a_service
     a.post(services, &service("node-port", "NodePort")).ok();
     uses(&a, "test-quota", "services.nodeports", "1");
     for kind in ["NodePort", "LoadBalancer"] {
-        // A count that began before the last creation may show for a moment what was before it.
-        eventually("what exceeds the quota is refused", SOON, || {
-            let answer = a.post(services, &service("one-too-many", kind));
-            if answer.code == 201 {
-                a.delete(&format!("{services}/one-too-many")).ok();
-            }
-            answer.code == 403 && answer.text.contains("exceeded quota")
-        });
+        let refused = a.post(services, &service("one-too-many", kind)).refused(403);
+        assert!(refused.contains("exceeded quota"), "{refused}");
     }
     let before: u32 = used["services"].as_str().and_then(|text| text.parse().ok()).expect("a count");
     uses(&a, "test-quota", "services", &(before + 2).to_string());
@@ -260,4 +254,41 @@ fn resourcequota_should_manage_the_lifecycle_of_a_resourcequota() {
     });
     let path = "/api/v1/namespaces/default/resourcequotas";
     supports_api_operations(&a, path, &quota, Some("/api/v1/resourcequotas"));
+}
+
+#[test]
+fn resourcequota_should_hold_at_every_moment_while_many_write_at_once() {
+    let (a, _kubectl, _server) = setup();
+    let before = counted(&a, "test-quota", json!({ "configmaps": "8" }));
+    let free: usize = 8 - before["configmaps"].as_str().and_then(|text| text.parse().ok()).unwrap_or(8);
+    assert!(free >= 2, "{before}");
+    let held = || a.get(CONFIG_MAPS).ok()["items"].as_array().map_or(0, Vec::len);
+    let busy = std::sync::atomic::AtomicUsize::new(6);
+    // Each makes some and takes half of them away again, so that counts and charges come between each other all the time.
+    std::thread::scope(|scope| {
+        for writer in 0..6 {
+            let (a, busy) = (&a, &busy);
+            scope.spawn(move || {
+                for i in 0..12 {
+                    let name = format!("map-{writer}-{i}");
+                    let answer = a.post(CONFIG_MAPS, &config_map(&name, "a"));
+                    match answer.code {
+                        201 if i % 2 == 0 => drop(a.delete(&format!("{CONFIG_MAPS}/{name}")).ok()),
+                        201 => {}
+                        _ => assert!(answer.text.contains("exceeded quota"), "{}", answer.text),
+                    }
+                }
+                busy.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
+            });
+        }
+        while busy.load(std::sync::atomic::Ordering::SeqCst) > 0 {
+            let count = held();
+            assert!(count <= 8, "{count} config maps under a quota of 8");
+        }
+    });
+    // What was taken away may be used again, to the last one and no further.
+    eventually("all of the quota can be used", SOON, || {
+        a.post(CONFIG_MAPS, &config_map(&format!("last-{}", held()), "a")).code == 403 && held() == 8
+    });
+    uses(&a, "test-quota", "configmaps", "8");
 }

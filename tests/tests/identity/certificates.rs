@@ -68,3 +68,35 @@ fn a_certificate_of_another_control_plane_opens_nothing() {
     unauthorized(&at(&server, "root", &file));
     unauthorized(&at(&server, "none", &file));
 }
+
+#[test]
+fn a_certificate_may_say_the_uid_of_its_user() {
+    let server = Server::start(Store::Embedded);
+    server.create_vcp("farm");
+    let jane = with_certificate(
+        &server,
+        "farm",
+        json!({"user": "jane", "uid": "8f2a-jane", "groups": ["system:masters"]}),
+    );
+    let user = jane.json(&["auth", "whoami"])["status"]["userInfo"].clone();
+    assert_eq!((&user["username"], &user["uid"]), (&json!("jane"), &json!("8f2a-jane")));
+    // Who asks for a signature is written down with it.
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let mut params = rcgen::CertificateParams::new(Vec::<String>::new()).expect("parameters");
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(rcgen::DnType::CommonName, "joe");
+    let request = params.serialize_request(&key).expect("a request").pem().expect("PEM");
+    use base64::Engine;
+    let request = base64::engine::general_purpose::STANDARD.encode(request);
+    jane.apply(
+        &json!({
+            "apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest", "metadata": {"name": "joe"},
+            "spec": {"request": request, "signerName": "kubernetes.io/kube-apiserver-client", "usages": ["client auth"]},
+        })
+        .to_string(),
+    );
+    assert_eq!(jane.json(&["get", "csr", "joe"])["spec"]["uid"], "8f2a-jane");
+    // One that says none has none.
+    let joe = with_certificate(&server, "farm", json!({"user": "joe"}));
+    assert!(joe.json(&["auth", "whoami"])["status"]["userInfo"].get("uid").is_none());
+}

@@ -107,4 +107,24 @@ fn the_plane_knows_the_users_of_its_own_file_in_root() {
     let nobody = Client::new(&with_user(&server, None, &json!({})));
     assert_eq!(nobody.get("/readyz").text, "ok");
     assert_eq!(nobody.get("/version").code, 401);
+
+    // The file changes: at once what is wrong is told and passed over, and what is right is in force.
+    let reloads = |status: &str| {
+        let metrics = server.root().ok(&["get", "--raw", "/metrics"]);
+        let name = "apiserver_authentication_config_controller_automatic_reloads_total{";
+        metrics.lines().any(|line| line.starts_with(name) && line.contains(&format!("status=\"{status}\"")))
+    };
+    assert!(!reloads("success") && !reloads("failure"));
+    std::fs::write(&file, config.to_string().replace("\"jwt\"", "\"jwts\"")).expect("a file");
+    eventually("the failure is counted", Duration::from_secs(20), || reloads("failure"));
+    assert!(server.log().contains("the authentication configuration cannot be used"));
+    assert_eq!(username(&with_token(&server, None, &jane)), "oidc:jane");
+    let mut changed = config.clone();
+    changed["jwt"] = json!([]);
+    changed["anonymous"] = json!({"enabled": true});
+    std::fs::write(&file, changed.to_string()).expect("a file");
+    eventually("the change is in force", Duration::from_secs(20), || reloads("success"));
+    unauthorized(&with_token(&server, None, &jane));
+    unauthorized(&with_token(&server, Some("farm"), &admin));
+    assert_eq!(nobody.get("/version").code, 200);
 }

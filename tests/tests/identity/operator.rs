@@ -1,9 +1,10 @@
 //! What the operator of root plugs in: webhooks for tokens and access, a proxy before it, CAs of their own.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use kplane_tests::https::{Authority, serve};
-use kplane_tests::{Client, Kubectl, Server, Store};
+use kplane_tests::{Client, Kubectl, Server, Store, eventually};
 use serde_json::{Value, json};
 
 use super::{at, unauthorized, with_token};
@@ -104,4 +105,41 @@ fn a_proxy_and_a_ca_of_the_operators_speak_for_roots_users() {
     // Whom the operator's CA certifies is root's, and enters no control plane.
     assert_eq!(Kubectl::new(&client).json(&["auth", "whoami"])["status"]["userInfo"]["username"], "ann");
     unauthorized(&at(&server, "farm", &client));
+}
+
+#[test]
+fn the_authorizers_of_root_are_read_again_when_their_file_changes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("authorization.yaml");
+    let write = |last: &str| {
+        let text = format!(
+            "apiVersion: apiserver.config.k8s.io/v1\nkind: AuthorizationConfiguration\nauthorizers:\n\
+             - {{type: RBAC, name: rbac}}\n- {{type: {last}, name: last}}\n"
+        );
+        // As a mounted ConfigMap changes: in one step.
+        let new = folder.path().join("new");
+        std::fs::write(&new, text).and_then(|()| std::fs::rename(&new, &file)).expect("a file");
+    };
+    write("AlwaysDeny");
+    let tokens = folder.path().join("tokens");
+    std::fs::write(&tokens, "of-jane,jane,1\n").expect("a file");
+    let server = Server::start_with(
+        Store::Embedded,
+        &[
+            &format!("--authorization-config={}", file.display()),
+            &format!("--token-auth-file={}", tokens.display()),
+        ],
+    );
+    server.create_vcp("farm");
+    let jane = with_token(&server, None, "of-jane");
+    jane.fails(&["get", "configmaps"]);
+    write("AlwaysAllow");
+    eventually("she may", Duration::from_secs(20), || jane.run(&["get", "configmaps"]).success);
+    write("Magic");
+    eventually("what is wrong is told", Duration::from_secs(20), || {
+        server.log().contains("the authorization configuration cannot be used")
+    });
+    jane.ok(&["get", "configmaps"]);
+    write("AlwaysDeny");
+    eventually("she may not any more", Duration::from_secs(20), || !jane.run(&["get", "configmaps"]).success);
 }

@@ -26,6 +26,10 @@ fn one_command_ends_or_replaces_a_leaked_credential() {
     let (admin, viewer) = (stolen(&user, "kplane-demo"), stolen(&user, "kplane-demo@view"));
     admin.ok(&["get", "secrets"]);
     viewer.ok(&["get", "pods"]);
+    // Users have the uid of the object that their credential is of.
+    let uid = user.management().json(&["get", "controlplane", "demo"])["metadata"]["uid"].clone();
+    assert!(uid.is_string());
+    assert_eq!(admin.json(&["auth", "whoami"])["status"]["userInfo"]["uid"], uid);
 
     let told = user.vcp(&["rotate", "demo"]);
     assert!(told.contains("rotated") && told.contains("context \"kplane-demo\" set"), "{told}");

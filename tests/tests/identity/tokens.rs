@@ -66,6 +66,18 @@ fn a_secret_of_an_account_gets_a_token_and_goes_with_it() {
     let owl = with_token(&server, Some("farm"), &held);
     let review = owl.json(&["auth", "whoami"]);
     assert_eq!(review["status"]["userInfo"]["username"], "system:serviceaccount:default:owl");
+    // The day of its use is written on the Secret.
+    let used = || {
+        farm.json(&["get", "secret", "nest"])["metadata"]["labels"]["kubernetes.io/legacy-token-last-used"]
+            .clone()
+    };
+    eventually("the day of use is written", PATIENCE, || used().is_string());
+    assert_eq!(used().as_str().map(str::len), Some("2006-01-02".len()));
+    // One that was marked invalid is refused, until the mark goes.
+    farm.ok(&["label", "secret", "nest", "kubernetes.io/legacy-token-invalid-since=2026-01-01"]);
+    unauthorized(&owl);
+    farm.ok(&["label", "secret", "nest", "kubernetes.io/legacy-token-invalid-since-"]);
+    owl.ok(&["auth", "whoami"]);
     // A token that is taken out of its Secret is void; another is put in its place.
     farm.ok(&["patch", "secret", "nest", "--type=json", "-p", r#"[{"op":"remove","path":"/data/token"}]"#]);
     eventually("there is a token again", PATIENCE, || !token().is_empty());

@@ -293,7 +293,7 @@ pub const ATTACKS: &[Attack] = &[
 ];
 
 /// The attack is over soon, and the victim is served meanwhile and after it.
-fn bounded(w: &World, run: impl FnOnce(&World) -> Outcome) -> Outcome {
+pub fn bounded(w: &World, run: impl FnOnce(&World) -> Outcome) -> Outcome {
     let begun = Instant::now();
     run(w)?;
     holds(begun.elapsed() < LONG, || format!("it took {:?}", begun.elapsed()))?;

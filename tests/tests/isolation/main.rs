@@ -7,13 +7,16 @@
 mod calls;
 mod definitions;
 mod disclosure;
+mod events;
 mod exhaustion;
+mod floods;
 mod identity;
 mod names;
 mod paths;
 mod raw;
 mod reads;
 mod settings;
+mod stored;
 mod weaknesses;
 mod world;
 
@@ -47,6 +50,7 @@ fn attacks() -> Vec<&'static Attack> {
         disclosure::ATTACKS,
         weaknesses::ATTACKS,
         // Last, because they are loud.
+        floods::ATTACKS,
         exhaustion::ATTACKS,
     ]
     .into_iter()

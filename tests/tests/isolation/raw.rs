@@ -64,6 +64,13 @@ impl Identity {
         Self { config: Arc::new(config), port }
     }
 
+    /// The same, speaking HTTP/2.
+    pub fn http2(&self) -> Self {
+        let mut config = ClientConfig::clone(&self.config);
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        Self { config: Arc::new(config), port: self.port }
+    }
+
     /// A connection; the name is that of the TLS handshake.
     pub fn connect(&self, server_name: &str) -> Result<StreamOwned<ClientConnection, TcpStream>, String> {
         let text = |error: &dyn std::fmt::Display| error.to_string();

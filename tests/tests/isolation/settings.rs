@@ -1,19 +1,18 @@
-//! What keeps a tenant within bounds, and what is kept of it: limits of a class, the audit policy, encryption at rest, and
-//! the defaults of a server that nobody configured.
+//! What keeps a tenant within bounds, and what is told of it: limits of a class, the audit policy, the defaults of a server
+//! that nobody configured.
 
 use std::path::Path;
 use std::time::Duration;
 
-use kplane_storage::{EtcdOptions, EtcdStore, RangeRequest, Store as _};
 use kplane_tests::{Server, Store, eventually};
 use serde_json::{Value, json};
 
 use crate::world::{FLAG, MAPS, config_map};
 
 const RECORDS: &str = "/apis/tenancy.kplane.dev/v1alpha1/virtualclusters";
-const SECRETS: &str = "/api/v1/namespaces/default/secrets";
+pub const SECRETS: &str = "/api/v1/namespaces/default/secrets";
 
-fn secret(name: &str) -> Value {
+pub fn secret(name: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": {"password": FLAG}})
 }
 
@@ -203,140 +202,6 @@ rules:
     assert!(kept.get("requestObject").is_none() && kept.get("responseObject").is_none(), "{kept}");
     assert!(events.iter().any(|event| event["objectRef"]["apiGroup"] == "audit.example"), "{text}");
     assert!(!events.iter().any(|event| event["objectRef"]["resource"] == "namespaces"), "{text}");
-}
-
-/// Everything in an etcd, as it is stored.
-fn stored(server: &Server) -> Vec<(String, Vec<u8>)> {
-    let endpoint = server.etcd().expect("an etcd").endpoint();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(async {
-        let store = EtcdStore::connect(EtcdOptions::new([endpoint])).await.expect("etcd");
-        let page = store.range(RangeRequest::prefix("/kplane/")).await.expect("a read");
-        page.kvs
-            .into_iter()
-            .map(|kv| (String::from_utf8_lossy(&kv.key).into_owned(), kv.value.to_vec()))
-            .collect()
-    })
-}
-
-fn holds(value: &[u8], text: &str) -> bool {
-    use base64::Engine;
-    let encoded = base64::engine::general_purpose::STANDARD.encode(text);
-    [text.as_bytes(), encoded.as_bytes()]
-        .iter()
-        .any(|part| value.windows(part.len()).any(|window| window == *part))
-}
-
-#[test]
-fn secrets_are_encrypted_in_the_store_and_rotated_in_place() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let file = folder.path().join("encryption.yaml");
-    let key = |byte: u8| {
-        use base64::Engine;
-        base64::engine::general_purpose::STANDARD.encode([byte; 32])
-    };
-    let write = |providers: &str| {
-        let text = format!(
-            "apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\nresources:\n- resources: [secrets]\n  providers: {providers}\n"
-        );
-        std::fs::write(&file, text).expect("a configuration");
-    };
-    let (one, two) = (key(1), key(2));
-    write(&format!("[{{aesgcm: {{keys: [{{name: one, secret: {one}}}]}}}}, {{identity: {{}}}}]"));
-    let flag = format!("--encryption-provider-config={}", file.display());
-    let mut server = Server::start_with(Store::Etcd, &[&flag]);
-    for name in ["a", "b"] {
-        server.create_vcp(name);
-        server.client().vcp(name).post(SECRETS, &secret("s")).ok();
-    }
-    let sealed_with = |server: &Server, prefix: &str| {
-        let all = stored(server);
-        assert!(!all.iter().any(|(_, value)| holds(value, FLAG)), "a Secret is in the store in the clear");
-        let secrets: Vec<_> = all.iter().filter(|(key, _)| key.contains("//secrets/")).collect();
-        assert!(secrets.len() >= 2, "{secrets:?}");
-        secrets.iter().all(|(_, value)| value.starts_with(prefix.as_bytes()))
-    };
-    assert!(sealed_with(&server, "k8s:enc:aesgcm:v1:one:"));
-    // Another key before it: what is there is written anew, and watches and lists see nothing of it.
-    write(&format!(
-        "[{{secretbox: {{keys: [{{name: two, secret: {two}}}]}}}}, {{aesgcm: {{keys: [{{name: one, secret: {one}}}]}}}}, {{identity: {{}}}}]"
-    ));
-    server.kill();
-    server.start_again();
-    eventually("all is written anew", Duration::from_secs(20), || {
-        sealed_with(&server, "k8s:enc:secretbox:v1:two:")
-    });
-    for name in ["a", "b"] {
-        let vcp = server.client().vcp(name);
-        vcp.get(&format!("{SECRETS}/s")).ok();
-        let watch = vcp.watch(&format!(
-            "{SECRETS}?sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true"
-        ));
-        assert!(watch.expect("ADDED", "s")["data"]["password"].is_string());
-        assert_eq!(vcp.get(SECRETS).ok()["items"].as_array().map(Vec::len), Some(1));
-    }
-    // Without the key there is an error that says so, and never an empty list.
-    write(&format!("[{{aesgcm: {{keys: [{{name: one, secret: {one}}}]}}}}]"));
-    server.kill();
-    server.start_again();
-    let vcp = server.client().vcp("a");
-    for path in [SECRETS.to_owned(), format!("{SECRETS}/s")] {
-        let told = vcp.get(&path).refused(500);
-        assert!(told.contains("there is no key \"two\" of secretbox"), "{told}");
-    }
-    assert_eq!(vcp.get(MAPS).code, 200);
-}
-
-#[test]
-fn nothing_secret_is_logged_or_readable_by_others() {
-    let server = Server::start_logging(Store::Embedded, "trace");
-    server.create_vcp("a");
-    let a = server.client().vcp("a");
-    a.post(SECRETS, &secret("s")).ok();
-    let request = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}});
-    let token = a.post("/api/v1/namespaces/default/serviceaccounts/default/token", &request).ok();
-    let token = token["status"]["token"].as_str().expect("a token").to_owned();
-    let review =
-        json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": {"token": token}});
-    a.post("/apis/authentication.k8s.io/v1/tokenreviews", &review).ok();
-    a.send("GET", "/api", &[("Authorization", &format!("Bearer {token}"))], "").expect("an answer");
-    a.get(&format!("{SECRETS}/s")).ok();
-    let log = server.log();
-    assert!(log.contains("TRACE"), "the log is not at level trace");
-    let signature = token.rsplit('.').next().expect("a signature");
-    let key = std::fs::read_to_string(server.folder().join("data/pki/plane.key")).expect("the plane's key");
-    for word in [FLAG, signature, key.trim(), "PRIVATE KEY"] {
-        if let Some(line) = log.lines().find(|line| holds(line.as_bytes(), word)) {
-            panic!("in the log: {line}");
-        }
-    }
-    modes(&server.folder().join("data"));
-    // Nothing that is written for clients tells them not to look whom they talk to.
-    let text = std::fs::read_to_string(server.admin_kubeconfig()).expect("the kubeconfig");
-    assert!(!text.contains("insecure-skip-tls-verify") && text.contains("certificate-authority-data"));
-}
-
-#[cfg(unix)]
-fn modes(folder: &Path) {
-    use std::os::unix::fs::PermissionsExt;
-    let mut seen = 0;
-    let mut folders = vec![folder.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(&folder).expect("a folder") {
-            let path = entry.expect("an entry").path();
-            if path.is_dir() {
-                folders.push(path);
-                continue;
-            }
-            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            if name.ends_with(".key") || name.ends_with("kubeconfig") {
-                let mode = std::fs::metadata(&path).expect("its mode").permissions().mode() & 0o777;
-                assert_eq!(mode, 0o600, "{}: {mode:o}", path.display());
-                seen += 1;
-            }
-        }
-    }
-    assert!(seen >= 4, "only {seen} private files");
 }
 
 /// Nothing that we write tells a client not to verify the server; what refuses the setting may name it.
