@@ -172,9 +172,12 @@ impl Connections {
     }
 }
 
+/// A connection that might go: whether it is in use, and since when it is not.
+type Candidate<'a> = (bool, Instant, &'a Arc<Connection>);
+
 /// Ends so many connections of whoever has the most.
 fn make_room(open: &HashMap<u64, Arc<Connection>>, count: usize) {
-    let mut by_owner: HashMap<Owner, Vec<(bool, Instant, &Arc<Connection>)>> = HashMap::new();
+    let mut by_owner: HashMap<Owner, Vec<Candidate<'_>>> = HashMap::new();
     for connection in open.values() {
         // Those that end already make room without more.
         if connection.ended.is_cancelled() {
@@ -328,6 +331,8 @@ impl http_body::Body for Sent {
 #[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;
+
+    use http_body::Body as _;
 
     use super::*;
     use crate::body::full;

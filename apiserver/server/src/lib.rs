@@ -42,7 +42,7 @@ mod protobuf;
 pub mod query;
 mod quota;
 mod rbac;
-mod reload;
+pub mod reload;
 mod review_selectors;
 mod reviews;
 pub mod run;

@@ -10,13 +10,13 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 use kplane_admission::webhook::Observation;
 use kplane_machinery::Status;
-use kplane_machinery::time::Time;
 use kplane_storage::RangeRequest;
 use sha2::{Digest, Sha256};
 
 use crate::body::{self, Answer};
 use crate::endpoints::cx::Cx;
 use crate::filters::RequestInfo;
+use crate::reload::Reloads;
 
 /// The upper bounds of `apiserver_request_duration_seconds`, in seconds.
 const BOUNDS: [f64; 23] = [
@@ -37,8 +37,8 @@ pub struct Metrics {
     webhooks: Mutex<BTreeMap<(&'static str, &'static str, bool), Series>>,
     /// Webhooks that could not be asked, by kind: what was refused for that, and what was let through.
     unasked: Mutex<BTreeMap<(&'static str, bool), u64>>,
-    /// Files that were read again, by what they configure and whether they could be used: how often, and when last.
-    reloads: Mutex<BTreeMap<(&'static str, bool), (u64, i64)>>,
+    /// Configuration files that were read again.
+    pub reloads: Reloads,
 }
 
 /// What tells one series from another. Never a control plane's name.
@@ -220,41 +220,6 @@ impl Metrics {
         }
     }
 
-    /// Counts a configuration file that was read again.
-    pub fn reloaded(&self, what: &'static str, taken: bool) {
-        let mut reloads = self.reloads.lock().unwrap_or_else(PoisonError::into_inner);
-        let (count, last) = reloads.entry((what, taken)).or_default();
-        *count += 1;
-        *last = Time::now().unix();
-    }
-
-    fn render_reloads(&self, out: &mut String, server: &str) {
-        let reloads = self.reloads.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let labels = |taken: bool| {
-            let status = if taken { "success" } else { "failure" };
-            format!("apiserver_id_hash=\"sha256:{server}\",status=\"{status}\"")
-        };
-        for what in ["authentication", "authorization"] {
-            let of = || reloads.iter().filter(|((name, _), _)| *name == what);
-            let name = format!("apiserver_{what}_config_controller_automatic_reloads_total");
-            let help = format!(
-                "Total number of automatic reloads of {what} configuration split by status and apiserver identity."
-            );
-            head(out, &name, "counter", &help);
-            for ((_, taken), (count, _)) in of() {
-                line(out, &name, &labels(*taken), *count as f64);
-            }
-            let name = format!("apiserver_{what}_config_controller_automatic_reload_last_timestamp_seconds");
-            let help = format!(
-                "Timestamp of the last automatic reload of {what} configuration split by status and apiserver identity."
-            );
-            head(out, &name, "gauge", &help);
-            for ((_, taken), (_, last)) in of() {
-                line(out, &name, &labels(*taken), *last as f64);
-            }
-        }
-    }
-
     fn render_webhooks(&self, out: &mut String) {
         let webhooks = self.webhooks.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let name = "apiserver_admission_webhook_admission_duration_seconds";
@@ -325,12 +290,14 @@ impl Metrics {
     }
 }
 
-fn head(out: &mut String, name: &str, kind: &str, help: &str) {
+/// What stands before the series of a name.
+pub fn head(out: &mut String, name: &str, kind: &str, help: &str) {
     // Writing to a String cannot fail.
     let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
 }
 
-fn line(out: &mut String, name: &str, labels: &str, value: f64) {
+/// One series.
+pub fn line(out: &mut String, name: &str, labels: &str, value: f64) {
     let _ = if labels.is_empty() {
         writeln!(out, "{name} {value}")
     } else {
@@ -411,7 +378,7 @@ pub async fn answer(cx: &Cx) -> Result<Answer, Status> {
     cx.app.metrics.render(&mut out);
     let server: String =
         Sha256::digest(&cx.app.advertised).iter().map(|byte| format!("{byte:02x}")).collect();
-    cx.app.metrics.render_reloads(&mut out, &server);
+    cx.app.metrics.reloads.render(&mut out, &server);
     let stats = cx.app.registry.stats();
     for (name, help, value) in [
         ("control_planes", "Virtual control planes known, root among them.", stats.vcps as u64),

@@ -260,11 +260,16 @@ pub const ATTACKS: &[Attack] = &[
         why: "a handshake that is talked down to a broken version, or no TLS at all",
         run: |w| {
             let port = w.server.port();
-            // A ClientHello that knows nothing newer than TLS 1.1, and plain HTTP.
-            let mut hello = vec![0x16, 0x03, 0x01, 0x00, 0x2f, 0x01, 0x00, 0x00, 0x2b, 0x03, 0x02];
-            hello.extend([7; 32]);
-            hello.extend([0x00, 0x00, 0x04, 0xc0, 0x14, 0x00, 0x35, 0x01, 0x00]);
-            for bytes in [hello, format!("GET {HOME}/api HTTP/1.1\r\nHost: a\r\n\r\n").into_bytes()] {
+            // A ClientHello that knows nothing newer than TLS 1.0 or 1.1, and plain HTTP.
+            let hello = |minor: u8| {
+                let mut hello = vec![0x16, 0x03, 0x01, 0x00, 0x2f, 0x01, 0x00, 0x00, 0x2b, 0x03, minor];
+                hello.extend([7; 32]);
+                hello.extend([0x00, 0x00, 0x04, 0xc0, 0x14, 0x00, 0x35, 0x01, 0x00]);
+                hello
+            };
+            for bytes in
+                [hello(1), hello(2), format!("GET {HOME}/api HTTP/1.1\r\nHost: a\r\n\r\n").into_bytes()]
+            {
                 let mut stream =
                     std::net::TcpStream::connect(("127.0.0.1", port)).map_err(|e| e.to_string())?;
                 stream.set_read_timeout(Some(LONG)).map_err(|e| e.to_string())?;

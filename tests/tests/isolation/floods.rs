@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use kplane_tests::{Server, Store, eventually};
+use kplane_tests::{Server, Store};
 use rustls::{ClientConnection, StreamOwned};
 
 use crate::exhaustion::bounded;
@@ -81,12 +81,9 @@ pub const ATTACKS: &[Attack] = &[
                 for (kind, payload) in [(PING, &[0_u8; 8][..]), (SETTINGS, &[0, 3, 0, 0, 0, 100][..])] {
                     let mut stream = open(w, &[])?;
                     let many = frame(kind, 0, 0, payload).repeat(1000);
-                    // Ends when the server has read enough of what it cannot answer, or has had enough.
-                    for _ in 0..2000 {
-                        if stream.write_all(&many).is_err() {
-                            break;
-                        }
-                    }
+                    // Until the server reads no more of what it cannot answer, or has had enough.
+                    let begun = Instant::now();
+                    while begun.elapsed() < Duration::from_secs(3) && stream.write_all(&many).is_ok() {}
                 }
                 Ok(())
             })
@@ -155,21 +152,13 @@ pub const ATTACKS: &[Attack] = &[
         run: |w| {
             let watch = raw::request("GET", &format!("{HOME}{MAPS}?watch=true"), &[], "");
             while_served(w, |w| {
-                for _ in 0..150 {
+                for _ in 0..40 {
                     let (stream, answer) = w.attacker().begin(&watch);
                     holds(answer.code == 200, || answer.head.clone())?;
                     drop(stream);
                 }
                 Ok(())
-            })?;
-            eventually("the watches are gone", Duration::from_secs(20), || {
-                let metrics = w.admin.vcp("attacker").get("/metrics").text;
-                let watchers =
-                    metrics.lines().find_map(|line| line.strip_prefix("kplane_control_plane_watchers "));
-                // Others of before may still be on their way out.
-                watchers.and_then(|count| count.parse::<u32>().ok()).is_some_and(|count| count < 150)
-            });
-            Ok(())
+            })
         },
     },
 ];

@@ -83,7 +83,8 @@ use messages::{
 #[derive(Debug)]
 pub struct Seed {
     key: MasterKey,
-    key_id: String,
+    /// The key of the service.
+    pub key_id: String,
     /// An encoded `EncryptResponse`.
     pub sealed: Vec<u8>,
 }

@@ -91,6 +91,11 @@ impl Encryption {
         self.services.iter().find(|kms| kms.name == name)
     }
 
+    /// Whether key management services seal anything: they may take other keys while the server runs.
+    pub fn has_services(&self) -> bool {
+        !self.services.is_empty()
+    }
+
     /// A key by the names that stand before a value.
     fn key(&self, cipher: Cipher, name: &str) -> Option<&MasterKey> {
         if cipher == Cipher::AesGcm && name == PLANE {
@@ -112,7 +117,11 @@ impl Encryption {
                 Some(Provider::Keys { cipher, keys }) => {
                     format!("{}:{}", cipher.name(), keys.first().map_or("", |(name, _)| name))
                 }
-                Some(Provider::Kms { name, .. }) => format!("kms:{name}"),
+                Some(Provider::Kms { name, .. }) => {
+                    // The service may take another key at any time.
+                    let seed = self.service(name).and_then(|kms| kms.seed());
+                    format!("kms:{name}:{}", seed.map_or(String::new(), |seed| seed.key_id.clone()))
+                }
                 Some(Provider::Identity) | None => "identity".to_owned(),
             };
             format!("{}={how}", rule.resources())

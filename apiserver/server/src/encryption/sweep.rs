@@ -1,5 +1,5 @@
-//! Writes anew what is sealed with another key than it would be now. Once for a configuration: a mark in the store says
-//! which one all values have.
+//! Writes anew what is sealed with another key than it would be now. Once for a configuration, and for each key that a key
+//! management service takes: a mark in the store says which one all values have.
 //!
 //! Bounded: one page at a time, with a pause behind each. Every value is written only if it is unchanged, so that several
 //! replicas may do it at once. A value that is written anew has a new resourceVersion.
@@ -30,8 +30,8 @@ pub async fn run(
     shutdown: CancellationToken,
 ) {
     let mark = Bytes::from(format!("{}.meta/encryption", registry.prefix()));
-    let wanted = encryption.fingerprint();
     loop {
+        let wanted = encryption.fingerprint();
         let work = async {
             let found = inner.get(&mark, None).await?.kv;
             if found.as_ref().is_some_and(|kv| kv.value == wanted.as_bytes()) {
@@ -46,13 +46,25 @@ pub async fn run(
             result = work => result,
         };
         match result {
-            Ok(0) => return,
-            Ok(written) => return tracing::info!(written, "values were encrypted anew"),
-            Err(error) => tracing::warn!(%error, "values could not be encrypted anew; trying again"),
+            Ok(0) => {}
+            Ok(written) => tracing::info!(written, "values were encrypted anew"),
+            Err(error) => {
+                tracing::warn!(%error, "values could not be encrypted anew; trying again");
+                tokio::select! {
+                    () = shutdown.cancelled() => return,
+                    () = tokio::time::sleep(BACKOFF) => continue,
+                }
+            }
         }
-        tokio::select! {
-            () = shutdown.cancelled() => return,
-            () = tokio::time::sleep(BACKOFF) => {}
+        // Keys in the configuration stay as they are until the server ends.
+        while encryption.fingerprint() == wanted {
+            if !encryption.has_services() {
+                return;
+            }
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = tokio::time::sleep(BACKOFF) => {}
+            }
         }
     }
 }
