@@ -4,7 +4,7 @@ use kplane_admission as admission;
 use kplane_kinds::Context;
 use kplane_machinery::managed::keep_times_if_unchanged;
 use kplane_machinery::{Status, object};
-use kplane_registry::{Stored, WriteError};
+use kplane_registry::{Effects, Stored, WriteError};
 use serde_json::Value;
 
 use super::cx::{Cx, Resource};
@@ -471,7 +471,10 @@ async fn attempt(
         let more = encoded.len().saturating_sub(stored.len());
         super::limits::check(cx, resource, change.name, 0, more).await?;
     }
-    let charged = charges::of(cx, &admission, &new, Some(&old)).await?;
+    let charged = match &admission {
+        Some(admission) => charges::of(cx, admission, &new, Some(&old)).await?,
+        None => Effects::default(),
+    };
     if cx.dry_run() {
         if !gone {
             crate::tenancy::effects_of_update(cx, resource, &new, &old).await?;
