@@ -25,6 +25,24 @@ pub enum Error {
     #[error("could not make a certificate: {0}")]
     Certificate(#[from] rcgen::Error),
 
+    /// etcd refused a request, or did not answer it.
+    #[error("etcd: {0}")]
+    Etcd(String),
+
+    /// A snapshot is not there, or not whole.
+    #[error("{0}")]
+    Snapshot(String),
+
+    /// A file could not be read or written.
+    #[error("{path}: {error}")]
+    File {
+        /// Which one.
+        path: String,
+        /// Why.
+        #[source]
+        error: std::io::Error,
+    },
+
     /// Something did not happen in time.
     #[error("{0}")]
     Wait(String),

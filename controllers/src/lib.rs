@@ -16,6 +16,7 @@
 //! decisions, and the tests.
 
 mod error;
+pub mod etcd;
 #[cfg(test)]
 mod fake;
 pub mod management;

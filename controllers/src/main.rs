@@ -1,10 +1,12 @@
 //! The `kplane-controllers` binary.
 
 mod crd;
+mod etcd_command;
 
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -28,6 +30,9 @@ struct Args {
 enum Command {
     /// Runs the controllers.
     Run(RunArgs),
+    /// Takes snapshots of etcd, and puts them in the place of a member's data: for the pods of a management plane.
+    #[command(subcommand)]
+    Etcd(etcd_command::EtcdCommand),
     /// Prints the CustomResourceDefinitions, or keeps a folder of them up to date.
     Crd {
         /// The folder to write the files to, instead of printing.
@@ -69,6 +74,13 @@ struct RunArgs {
     /// Service, which a process outside the cluster cannot.
     #[arg(long, value_name = "URL")]
     plane_address: Option<String>,
+    /// A file with the addresses of the members of a managed etcd, for controllers that cannot reach these by their names
+    /// in the cluster: a JSON object of HOST:PORT by HOST:PORT. It is read again each time.
+    #[arg(long, value_name = "FILE")]
+    etcd_addresses: Option<PathBuf>,
+    /// From what size on, in bytes, the file of an etcd member that is half empty is written anew.
+    #[arg(long, value_name = "BYTES", default_value_t = 128 << 20)]
+    etcd_defragment_above: i64,
     /// Where /healthz, /readyz and /metrics are answered, over plain HTTP: 0.0.0.0:8081. Nowhere when not set.
     #[arg(long, value_name = "ADDRESS")]
     health_bind_address: Option<SocketAddr>,
@@ -78,13 +90,15 @@ struct RunArgs {
 }
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
+async fn main() -> anyhow::Result<ExitCode> {
     let args = Args::parse();
     match args.command {
         Command::Crd { output: None, .. } => crd::print(),
         Command::Crd { output: Some(folder), check } => crd::write(&folder, check),
+        Command::Etcd(command) => return Ok(etcd_command::run(command).await),
         Command::Run(args) => run(args).await,
     }
+    .map(|()| ExitCode::SUCCESS)
 }
 
 async fn run(args: RunArgs) -> anyhow::Result<()> {
@@ -108,6 +122,8 @@ async fn run(args: RunArgs) -> anyhow::Result<()> {
         install: args.install_crds,
         concurrency: args.concurrency,
         plane_address: args.plane_address.clone(),
+        etcd_addresses: args.etcd_addresses.clone(),
+        defragment_above: args.etcd_defragment_above,
         ..ManagementOptions::default()
     };
     if let Some(image) = args.image {

@@ -29,6 +29,8 @@ pub const APISERVER_READY: &str = "ApiserverReady";
 pub const CERTIFICATES_READY: &str = "CertificatesReady";
 /// The version of the shared API server of a management plane is being changed.
 pub const UPGRADING: &str = "Upgrading";
+/// The last of the regular snapshots succeeded and none is overdue.
+pub const BACKUP_SUCCEEDED: &str = "BackupSucceeded";
 /// Every field that the object sets does something; if not, the message names those that do nothing.
 pub const FIELDS_SUPPORTED: &str = "FieldsSupported";
 
@@ -88,6 +90,32 @@ pub mod reason {
     pub const ADDON_INVALID: &str = "AddonInvalid";
     /// The add-ons of the class are not ready.
     pub const ADDONS_PENDING: &str = "AddonsPending";
+    /// etcd goes on with a quorum and lacks a member.
+    pub const MEMBER_MISSING: &str = "MemberMissing";
+    /// etcd has lost its quorum, and serves nobody.
+    pub const QUORUM_LOST: &str = "QuorumLost";
+    /// The number of etcd's members is being changed, or a member replaced.
+    pub const SCALING: &str = "Scaling";
+    /// A change of the members has to wait for one that is not well.
+    pub const MEMBER_UNHEALTHY: &str = "MemberUnhealthy";
+    /// etcd has reached its quota and refuses writes.
+    pub const NO_SPACE: &str = "NoSpace";
+    /// A member of etcd holds other data than the rest.
+    pub const CORRUPT: &str = "Corrupt";
+    /// The data of etcd is being replaced by a snapshot.
+    pub const RESTORING: &str = "Restoring";
+    /// An etcd of somebody else does not answer.
+    pub const ETCD_UNREACHABLE: &str = "EtcdUnreachable";
+    /// A port that the spec asks for is taken.
+    pub const PORT_TAKEN: &str = "PortTaken";
+    /// The last snapshot succeeded.
+    pub const BACKED_UP: &str = "BackedUp";
+    /// The first snapshot is not due yet, or under way.
+    pub const BACKUP_PENDING: &str = "BackupPending";
+    /// The last snapshot failed.
+    pub const BACKUP_FAILED: &str = "BackupFailed";
+    /// No snapshot was made when one was due.
+    pub const BACKUP_OVERDUE: &str = "BackupOverdue";
     /// The object is being deleted.
     pub const DELETING: &str = "Deleting";
 }

@@ -158,6 +158,7 @@ fn a_deployed_plane_is_built_and_says_what_it_lacks() {
     };
     for (kind, names) in [
         ("service", &["kplane-etcd", "kplane-apiserver"][..]),
+        ("configmap", &["kplane-etcd"]),
         ("statefulset", &["kplane-etcd"]),
         ("deployment", &["kplane-apiserver"]),
         ("secret", &["kplane-apiserver-pki", "kplane-apiserver-tls"]),

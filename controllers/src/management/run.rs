@@ -1,6 +1,7 @@
 //! Starting the management controllers.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,6 +46,10 @@ pub struct ManagementOptions {
     pub version: String,
     /// Where the server of a deployed plane is reached, when its Service cannot be.
     pub plane_address: Option<String>,
+    /// A file with the addresses of etcd's members, when their names in the cluster cannot be reached.
+    pub etcd_addresses: Option<PathBuf>,
+    /// From what size on, in bytes, a file of etcd that is half empty is written anew.
+    pub defragment_above: i64,
     /// Told when the management cluster has what the controllers need.
     pub health: Option<Arc<Health>>,
 }
@@ -60,6 +65,8 @@ impl Default for ManagementOptions {
             image: format!("ghcr.io/kplane-dev/kplane:v{}", env!("CARGO_PKG_VERSION")),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             plane_address: None,
+            etcd_addresses: None,
+            defragment_above: 128 << 20,
             health: None,
         }
     }

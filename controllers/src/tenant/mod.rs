@@ -35,6 +35,8 @@ mod tests;
 mod value;
 mod workloads;
 
+pub(crate) use workloads::schedule;
+
 use std::sync::Arc;
 
 use kube::Client;

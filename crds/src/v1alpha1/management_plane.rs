@@ -152,7 +152,7 @@ pub struct StoreSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub etcd: Option<EtcdSpec>,
 
-    /// Regular copies of the store. They do nothing yet, and a condition says so.
+    /// Regular copies of an etcd.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backup: Option<BackupSpec>,
 }
@@ -185,9 +185,8 @@ pub struct EtcdSpec {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ManagedEtcd {
-    /// How many members: 1, 3 or 5. It cannot be changed.
+    /// How many members: 1, 3 or 5. A change is made one member at a time, while all others are well.
     #[x_kube(validation = Rule::new("self in [1, 3, 5]").message("replicas must be 1, 3 or 5"))]
-    #[x_kube(validation = Rule::new("self == oldSelf").message("the number of etcd members is immutable"))]
     #[serde(default = "default_etcd_replicas")]
     pub replicas: i32,
 
@@ -206,6 +205,19 @@ pub struct ManagedEtcd {
     #[schemars(length(max = 253))]
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub storage_class_name: String,
+
+    /// What its data is replaced by. It happens once for each value; removing it undoes one that was not finished.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restore: Option<RestoreSpec>,
+}
+
+/// What the data of a managed etcd is replaced by.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RestoreSpec {
+    /// The name of a snapshot in the destination of the backups.
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[A-Za-z0-9]([-A-Za-z0-9._]*[A-Za-z0-9])?$"))]
+    pub from: String,
 }
 
 fn default_etcd_replicas() -> i32 {
@@ -223,6 +235,7 @@ impl Default for ManagedEtcd {
             image: String::new(),
             storage: default_etcd_storage(),
             storage_class_name: String::new(),
+            restore: None,
         }
     }
 }
@@ -240,16 +253,72 @@ pub struct ExternalEtcd {
     pub tls_secret_ref: Option<LocalObjectReference>,
 }
 
-/// Regular copies of the store.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// Regular copies of an etcd.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BackupSpec {
-    /// When, in cron's notation.
+    /// When, in cron's notation and UTC; never when empty.
+    #[schemars(length(max = 128))]
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub schedule: String,
-    /// Where to, by the names that the destination understands.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub destination: BTreeMap<String, String>,
+
+    /// How many snapshots are kept.
+    #[schemars(range(min = 1, max = 1000))]
+    #[serde(default = "default_retain")]
+    pub retain: i32,
+
+    /// Where to; a volume that the controllers claim when nothing is named.
+    #[serde(default)]
+    pub destination: BackupDestination,
+}
+
+fn default_retain() -> i32 {
+    7
+}
+
+impl Default for BackupSpec {
+    fn default() -> Self {
+        Self { schedule: String::new(), retain: default_retain(), destination: BackupDestination::default() }
+    }
+}
+
+/// Where snapshots are kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BackupDestination {
+    /// A volume. For a restore it must be one that the nodes of all members can mount.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume: Option<BackupVolume>,
+}
+
+/// A volume for snapshots.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BackupVolume {
+    /// A claim in the namespace of the management plane; one that the controllers make when empty.
+    #[schemars(length(max = 253))]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub claim_name: String,
+
+    /// The size of the claim that the controllers make.
+    #[schemars(regex(pattern = r"^[0-9]+(\.[0-9]+)?([EPTGMk]i?)?$"))]
+    #[serde(default = "default_backup_size")]
+    pub size: String,
+
+    /// The storage class of the claim that the controllers make; the cluster's default when empty.
+    #[schemars(length(max = 253))]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub storage_class_name: String,
+}
+
+fn default_backup_size() -> String {
+    "16Gi".into()
+}
+
+impl Default for BackupVolume {
+    fn default() -> Self {
+        Self { claim_name: String::new(), size: default_backup_size(), storage_class_name: String::new() }
+    }
 }
 
 /// How clients outside the cluster reach the API server.
@@ -434,15 +503,54 @@ pub struct ManagementPlaneStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed_upgrade: Option<FailedUpgrade>,
 
+    /// What is known of a managed etcd.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store: Option<StoreStatus>,
+
     /// The generation of the spec that the controller last acted on.
     #[serde(default = "crate::conditions::unobserved")]
     pub observed_generation: i64,
 
-    /// The latest observations: Ready, StoreReady, ApiserverReady, CertificatesReady, Upgrading, FieldsSupported,
-    /// Reconciling and Stalled.
+    /// The latest observations: Ready, StoreReady, ApiserverReady, CertificatesReady, BackupSucceeded, Upgrading,
+    /// FieldsSupported, Reconciling and Stalled.
     #[schemars(schema_with = "crate::conditions::schema")]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
+}
+
+/// What is known of an etcd.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StoreStatus {
+    /// How many members vote.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub members: Option<i32>,
+
+    /// The bytes of the largest member's file, in steps of 16 MiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size_bytes: Option<i64>,
+
+    /// The last snapshot that succeeded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_backup: Option<BackupStatus>,
+
+    /// The snapshot that the data was last replaced by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restored_from: Option<String>,
+}
+
+/// A snapshot.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BackupStatus {
+    /// Its name, for a restore.
+    pub name: String,
+    /// When it was finished, as RFC 3339 has it.
+    pub time: String,
+    /// Its size in bytes.
+    pub size: i64,
+    /// etcd's revision when it began; it holds this one and perhaps later ones.
+    pub revision: i64,
 }
 
 impl Default for ManagementPlaneStatus {
@@ -455,6 +563,7 @@ impl Default for ManagementPlaneStatus {
             version: None,
             image: None,
             failed_upgrade: None,
+            store: None,
             observed_generation: crate::conditions::unobserved(),
             conditions: Vec::new(),
         }

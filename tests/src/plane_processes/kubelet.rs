@@ -132,8 +132,12 @@ impl Look {
 
     /// One look at all pods.
     fn once(&self, state: &Mutex<State>) {
-        let (Some(pods), Some(secrets)) = (self.list("pods"), self.list("secrets")) else { return };
-        let secrets = pod::secrets(&secrets);
+        let (Some(pods), Some(secrets), Some(maps)) =
+            (self.list("pods"), self.list("secrets"), self.list("configmaps"))
+        else {
+            return;
+        };
+        let given = pod::Given { secrets: pod::secrets(&secrets), config_maps: pod::config_maps(&maps) };
         let pods = pods["items"].as_array().cloned().unwrap_or_default();
         let uid = |pod: &Value| pod["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
         let wanted: BTreeSet<String> = pods.iter().map(uid).collect();
@@ -144,11 +148,12 @@ impl Look {
             }
             state.running.retain(|uid, _| wanted.contains(uid));
         }
+        self.reclaim();
         let mut ready = Vec::new();
         for object in &pods {
             let name = object["metadata"]["name"].as_str().unwrap_or_default();
             let ending = object["metadata"]["deletionTimestamp"].is_string();
-            self.run(&mut locked(state), object, name, &uid(object), ending, &secrets);
+            self.run(&mut locked(state), object, name, &uid(object), ending, &given);
             // Not under the lock: a process that hangs must not hold up the test.
             let serves = pod::is_ready(object, name, &self.ports);
             let mut state = locked(state);
@@ -170,7 +175,7 @@ impl Look {
         name: &str,
         uid: &str,
         ending: bool,
-        secrets: &pod::Secrets,
+        given: &pod::Given,
     ) {
         let State { running, held } = state;
         if !running.contains_key(uid) {
@@ -186,14 +191,18 @@ impl Look {
                 ready: false,
                 told: None,
                 ending: false,
+                last: None,
+                over: false,
             };
             running.insert(uid.to_owned(), new);
         }
         let Some(running) = running.get_mut(uid) else { return };
-        let ended = running.child.as_mut().is_some_and(|child| !matches!(child.try_wait(), Ok(None)));
-        if ended {
+        let ended = running.child.as_mut().and_then(|child| child.try_wait().unwrap_or_default());
+        if let Some(status) = ended {
             running.child = None;
             running.restarts += 1;
+            running.last = Some((status.code().unwrap_or(137), pod::last_words(&running.root)));
+            running.over = object["spec"]["restartPolicy"] == "Never";
         }
         match (&running.child, ending) {
             (Some(child), true) if !running.ending => {
@@ -207,14 +216,31 @@ impl Look {
                 let _ = self.client.send("DELETE", &path, &[], &options.to_string());
             }
             (None, false)
-                if !held.contains(name)
+                if !running.over
+                    && !held.contains(name)
                     && !is_missing(object)
-                    && pod::prepare(object, &running.root, &self.claims(), secrets) =>
+                    && pod::prepare(object, &running.root, &self.claims(), &given.secrets) =>
             {
-                running.child = pod::start(object, running, &self.namespace, &self.ports);
+                running.child = pod::start(object, running, &self.namespace, &self.ports, given);
             }
-            (Some(_), false) => pod::refresh(object, &running.root, secrets, false),
+            (Some(_), false) => pod::refresh(object, &running.root, &given.secrets, false),
             _ => {}
+        }
+    }
+
+    /// Removes the volumes whose claims are gone.
+    fn reclaim(&self) {
+        let Some(claims) = self.list("persistentvolumeclaims") else { return };
+        let names: BTreeSet<&str> = claims["items"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|claim| claim["metadata"]["name"].as_str())
+            .collect();
+        for volume in std::fs::read_dir(self.claims()).into_iter().flatten().flatten() {
+            if !names.contains(volume.file_name().to_string_lossy().as_ref()) {
+                std::fs::remove_dir_all(volume.path()).expect("the volume goes");
+            }
         }
     }
 
@@ -239,16 +265,29 @@ impl Look {
     /// Writes the status of a pod, when it is another than the last that was written.
     fn tell(&self, object: &Value, running: &mut Running) {
         let yes = |is: bool| if is { "True" } else { "False" };
-        let state = match &running.child {
-            Some(_) => json!({ "running": { "startedAt": object["metadata"]["creationTimestamp"] } }),
-            None if is_missing(object) => {
+        let created = &object["metadata"]["creationTimestamp"];
+        let last = running.last.as_ref().map(|(code, said)| {
+            json!({ "terminated": {
+                "exitCode": code, "reason": if *code == 0 { "Completed" } else { "Error" }, "message": said,
+                "startedAt": created, "finishedAt": created,
+            }})
+        });
+        let state = match (&running.child, &last) {
+            (Some(_), _) => json!({ "running": { "startedAt": created } }),
+            (None, Some(last)) if running.over => last.clone(),
+            (None, _) if is_missing(object) => {
                 json!({ "waiting": { "reason": "ErrImagePull", "message": "there is no such image" } })
             }
-            None => json!({ "waiting": { "reason": "CrashLoopBackOff", "message": "it has ended" } }),
+            _ => json!({ "waiting": { "reason": "CrashLoopBackOff", "message": "it has ended" } }),
+        };
+        let phase = match &running.last {
+            Some((0, _)) if running.over => "Succeeded",
+            Some(_) if running.over => "Failed",
+            _ => "Running",
         };
         let container = &object["spec"]["containers"][0];
         let status = json!({
-            "phase": "Running",
+            "phase": phase,
             "podIP": "127.0.0.1",
             "podIPs": [{ "ip": "127.0.0.1" }],
             "conditions": [
@@ -259,7 +298,7 @@ impl Look {
             ],
             "containerStatuses": [{
                 "name": container["name"], "image": container["image"], "imageID": "",
-                "ready": running.ready, "restartCount": running.restarts, "state": state,
+                "ready": running.ready, "restartCount": running.restarts, "state": state, "lastState": last.unwrap_or_else(|| json!({})),
             }],
         });
         if running.told.as_ref() == Some(&status) {

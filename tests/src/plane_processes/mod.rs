@@ -90,6 +90,7 @@ impl Plane {
         });
         client.post(PLANES, &object).ok();
         let kubelet = Kubelet::start(client, NAMESPACE, management.folder().join("pods"), service.targets());
+        tell_addresses(&kubelet, &management);
         Self { kubelet, service, controllers, management }
     }
 
@@ -281,6 +282,26 @@ fn merge(into: &mut Value, from: &Value) {
     }
 }
 
+fn addresses_in(folder: &Path) -> PathBuf {
+    folder.join("etcd-addresses.json")
+}
+
+/// Tells the controllers where the members of etcd are on this machine: five, as many as there can be.
+fn tell_addresses(kubelet: &Kubelet, management: &Server) {
+    let mut addresses = serde_json::Map::new();
+    for index in 0..5 {
+        let pod = format!("kplane-etcd-{index}");
+        for port in [2379, 2380] {
+            let here = format!("localhost:{}", kubelet.port(&pod, port));
+            addresses.insert(format!("{pod}.kplane-etcd.{NAMESPACE}.svc:{port}"), here.into());
+        }
+    }
+    let path = addresses_in(management.folder());
+    let new = path.with_extension("new");
+    std::fs::write(&new, Value::Object(addresses).to_string()).expect("a file of addresses");
+    std::fs::rename(&new, &path).expect("a file of addresses");
+}
+
 /// The management controllers.
 struct Controllers {
     child: Child,
@@ -297,6 +318,8 @@ impl Controllers {
             "--leader-elect=false".into(),
             // The Service is here, and not at its name.
             format!("--plane-address=https://127.0.0.1:{port}"),
+            // So are the members of etcd.
+            format!("--etcd-addresses={}", addresses_in(server.folder()).display()),
         ];
         arguments.extend(flags.iter().map(|flag| (*flag).to_owned()));
         let folder = server.folder().to_owned();

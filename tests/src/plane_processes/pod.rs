@@ -38,6 +38,42 @@ pub(super) struct Running {
     pub(super) ready: bool,
     pub(super) told: Option<Value>,
     pub(super) ending: bool,
+    /// How its container ended last: the code, and what it said.
+    pub(super) last: Option<(i32, String)>,
+    /// Whether it has ended for good.
+    pub(super) over: bool,
+}
+
+/// The files of a namespace that pods are given: those of Secrets, and the texts of ConfigMaps.
+pub(super) struct Given {
+    pub(super) secrets: Secrets,
+    pub(super) config_maps: Secrets,
+}
+
+/// The ConfigMaps of a list.
+pub(super) fn config_maps(list: &Value) -> Secrets {
+    let items = list["items"].as_array().into_iter().flatten();
+    items
+        .filter_map(|item| {
+            let data = item["data"].as_object().cloned().unwrap_or_default();
+            let bytes = |(key, value): (String, Value)| Some((key, value.as_str()?.as_bytes().to_vec()));
+            Some((
+                item["metadata"]["name"].as_str()?.to_owned(),
+                data.into_iter().filter_map(bytes).collect(),
+            ))
+        })
+        .collect()
+}
+
+/// What a container said at its end: what it wrote to that purpose, else the end of its log.
+pub(super) fn last_words(root: &Path) -> String {
+    let written = std::fs::read_to_string(root.join("dev/termination-log")).unwrap_or_default();
+    if !written.is_empty() {
+        return written;
+    }
+    let log = crate::tail(&root.with_extension("log"));
+    let start = log.char_indices().rev().nth(2000).map_or(0, |(at, _)| at);
+    log[start..].to_owned()
 }
 
 /// The Secrets of a list.
@@ -164,6 +200,9 @@ fn local(argument: &str, pod: &str, root: &Path, namespace: &str, ports: &Ports)
     if let Some(port) = out.strip_prefix("--secure-port=").and_then(|port| port.parse().ok()) {
         out = format!("--secure-port={}", ports.of(pod, port));
     }
+    if out.starts_with('/') {
+        out.insert_str(0, &root.display().to_string());
+    }
     out.replace("=0.0.0.0", "=127.0.0.1").replace("=/", &format!("={}/", root.display()))
 }
 
@@ -175,10 +214,18 @@ fn find(program: &str) -> PathBuf {
         }
         Some(path.join(program)).filter(|path| path.is_file())
     });
-    built.unwrap_or_else(|| PathBuf::from(program))
+    let beside = || kplane_storage::testing::etcd_program(program);
+    built.or_else(beside).unwrap_or_else(|| PathBuf::from(program))
 }
 
-fn command(container: &Value, running: &Running, namespace: &str, ports: &Ports) -> Command {
+/// `None` when a ConfigMap is not there yet.
+fn command(
+    container: &Value,
+    running: &Running,
+    namespace: &str,
+    ports: &Ports,
+    given: &Given,
+) -> Option<Command> {
     let words: Vec<String> = ["command", "args"]
         .iter()
         .flat_map(|key| list(container, key))
@@ -196,28 +243,45 @@ fn command(container: &Value, running: &Running, namespace: &str, ports: &Ports)
         .stdout(log.try_clone().expect("the log twice"))
         .stderr(log);
     for variable in list(container, "env") {
+        let here = |value: &str| local(value, &running.name, &running.root, namespace, ports);
+        let of_map = &variable["valueFrom"]["configMapKeyRef"];
         let value = match variable["valueFrom"]["fieldRef"]["fieldPath"].as_str() {
             Some("metadata.name") => running.name.clone(),
             Some("metadata.namespace") => namespace.to_owned(),
-            _ => local(text(variable, "value"), &running.name, &running.root, namespace, ports),
+            _ if of_map.is_object() => {
+                let bytes = given.config_maps.get(text(of_map, "name"))?.get(text(of_map, "key"))?;
+                here(&String::from_utf8_lossy(bytes))
+            }
+            _ => here(text(variable, "value")),
         };
         command.env(text(variable, "name"), value);
     }
-    command
+    Some(command)
 }
 
-/// Starts a pod's container, after the init containers the first time. `None` when one of these failed.
-pub(super) fn start(pod: &Value, running: &Running, namespace: &str, ports: &Ports) -> Option<Child> {
+/// Starts a pod's container, after the init containers the first time. `None` when one of these failed, which stands
+/// in `last` then.
+pub(super) fn start(
+    pod: &Value,
+    running: &mut Running,
+    namespace: &str,
+    ports: &Ports,
+    given: &Given,
+) -> Option<Child> {
+    std::fs::create_dir_all(running.root.join("dev")).expect("a folder");
+    // An end is told of once.
+    let _ = std::fs::remove_file(running.root.join("dev/termination-log"));
     if running.restarts == 0 {
         for container in list(&pod["spec"], "initContainers") {
-            let status = command(container, running, namespace, ports).status().ok()?;
+            let status = command(container, running, namespace, ports, given)?.status().ok()?;
             if !status.success() {
+                running.last = Some((status.code().unwrap_or(137), last_words(&running.root)));
                 return None;
             }
         }
     }
     let container = list(&pod["spec"], "containers").first()?;
-    command(container, running, namespace, ports).spawn().ok()
+    command(container, running, namespace, ports, given)?.spawn().ok()
 }
 
 /// Whether the readiness probe of a pod's container succeeds. One without is ready.

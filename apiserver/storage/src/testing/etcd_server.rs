@@ -145,6 +145,12 @@ pub fn free_port() -> u16 {
     }
 }
 
+/// A program of etcd's that lies beside it, such as `etcdutl`.
+pub fn etcd_program(name: &str) -> Option<PathBuf> {
+    let etcd = std::fs::canonicalize(find()?).ok()?;
+    Some(etcd.with_file_name(name)).filter(|path| path.is_file())
+}
+
 fn find() -> Option<PathBuf> {
     let named = std::env::var_os("KPLANE_ETCD").map(PathBuf::from);
     let on_path = std::env::var_os("PATH").into_iter().flat_map(|path| {

@@ -5,5 +5,5 @@ pub mod contract;
 mod etcd_server;
 mod lossy;
 
-pub use etcd_server::{EtcdServer, free_port};
+pub use etcd_server::{EtcdServer, etcd_program, free_port};
 pub use lossy::LossyFile;

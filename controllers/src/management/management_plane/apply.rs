@@ -1,11 +1,13 @@
 //! Writes the objects of a deployed management plane and reads how they do (client required).
 
+use kplane_crds::conditions::reason;
 use kplane_crds::v1alpha1::{ExposureType, FailedUpgrade, ManagementPlane};
 use serde_json::Value;
 
 use super::authority::Phase;
 use super::build::{self, APISERVER, ETCD, Given, Object, PORT};
 use super::issue;
+use super::store::{self, Report};
 use super::trouble::{self, Trouble};
 use super::upgrade::{self, Plan, Rollout};
 use super::validate::{Deployed, Store};
@@ -33,6 +35,8 @@ pub struct Applied {
     pub etcd: Option<(i64, i64)>,
     /// How many replicas of the API server are available and how many there should be.
     pub apiserver: (i64, i64),
+    /// How the store does, beyond what the pods say.
+    pub store: Report,
     /// What keeps pods from running, as far as they say.
     pub trouble: Option<Trouble>,
     /// When the first of the certificates ends.
@@ -46,7 +50,13 @@ pub struct Applied {
 impl Applied {
     /// Whether the store has a quorum, as far as is known.
     pub fn store_ready(&self) -> bool {
-        self.etcd.is_none_or(|(ready, wanted)| ready > wanted / 2)
+        let stopped = self.store.note.as_ref().is_some_and(store::Note::stops);
+        !stopped && self.etcd.is_none_or(|(ready, wanted)| ready > wanted / 2)
+    }
+
+    /// Whether there is an etcd to look after.
+    pub fn has_etcd(&self) -> bool {
+        self.etcd.is_some() || self.store.members.is_some() || self.store.backups.is_some()
     }
 
     /// Whether nothing is under way.
@@ -82,7 +92,9 @@ pub async fn apply(
         digests: certificates.digests,
         encryption_key: certificates.encryption_key,
     };
-    let objects = build::build(plane, deployed, &given);
+    let mut deployed = deployed.clone();
+    let mut store = store::tend(plane, &mut deployed, &raw, &context.options, now).await?;
+    let objects = build::build(plane, &deployed, &given);
     let mut applied = Vec::with_capacity(objects.len());
     for object in &objects {
         applied.push(apply_object(&raw, object).await?);
@@ -100,8 +112,13 @@ pub async fn apply(
     });
     let deployment = find("Deployment", APISERVER);
     let apiserver = (number(deployment, "/status/availableReplicas"), i64::from(deployed.replicas));
+    if apiserver.0 > 0 && store.note.as_ref().is_some_and(|note| note.reason == reason::ETCD_UNREACHABLE) {
+        // Whom it is there for reaches it.
+        store.note = None;
+    }
     let whole = apiserver.0 >= apiserver.1 && etcd.is_none_or(|(ready, wanted)| ready >= wanted);
-    let rollout = deployment.map(upgrade::rollout);
+    // While nothing is to run, no version does.
+    let rollout = deployment.filter(|_| deployed.replicas > 0).map(upgrade::rollout);
     let stuck = rollout == Some(Rollout::Stuck) && plan.from.is_some();
     // Only who is missed is asked after; an upgrade is of the servers alone.
     let trouble = match (stuck, whole) {
@@ -121,6 +138,7 @@ pub async fn apply(
         failed_upgrade,
         etcd,
         apiserver,
+        store,
         trouble,
         expires: Some(certificates.expires),
         authorities: Some(certificates.phase),

@@ -10,6 +10,7 @@ mod certificates;
 mod delete;
 mod issue;
 mod status;
+mod store;
 mod taken_up;
 mod trouble;
 mod upgrade;
@@ -28,7 +29,7 @@ use kube::runtime::reflector::ObjectRef;
 use kube::runtime::{Controller, watcher};
 use tokio_util::sync::CancellationToken;
 
-use super::context::{Context, error_policy};
+use super::context::{Context, POLL, error_policy};
 use super::plane::EmbeddedPlane;
 use super::run::{changes, drain};
 use crate::Error;
@@ -39,6 +40,8 @@ use validate::Decision;
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
 /// How long the record of a failed upgrade may take to be read again.
 const AT_ONCE: Duration = Duration::from_millis(500);
+/// How often etcd is asked how it does once all is well: nothing tells of it.
+const LOOK_AT_ETCD: Duration = Duration::from_secs(60);
 /// How often certificates are looked at once all is well.
 const LOOK_AT_CERTIFICATES: Duration = Duration::from_secs(3600);
 
@@ -104,7 +107,10 @@ async fn reconcile(plane: Arc<ManagementPlane>, context: Arc<Context>) -> Result
         }
         Decision::Deployed(deployed) => match apply::apply(&plane, &deployed, &context, now).await {
             Ok(applied) => (Observed::Deployed(Box::new(applied)), None),
-            Err(error) => (Observed::Failed(error.to_string()), Some(error)),
+            Err(error) => {
+                let (reason, message) = trouble::of_error(&error);
+                (Observed::Failed { reason, message }, Some(error))
+            }
         },
     };
     let unsupported = validate::unsupported(&plane.spec, context.planes.embedded());
@@ -117,13 +123,15 @@ async fn reconcile(plane: Arc<ManagementPlane>, context: Arc<Context>) -> Result
     }
     context.succeeded(plane.as_ref());
     Ok(match observed {
+        // What ran is put back at once.
+        Observed::Deployed(applied) if applied.failed_upgrade.is_some() => Action::requeue(AT_ONCE),
+        Observed::Deployed(applied) if applied.store.busy => Action::requeue(POLL),
         Observed::Deployed(applied) if applied.is_settled() => {
             let left = applied.look_again.map(|then| then.as_second().saturating_sub(now.as_second()));
             let left = left.map(|seconds| Duration::from_secs(u64::try_from(seconds).unwrap_or(0) + 1));
-            Action::requeue(left.unwrap_or(LOOK_AT_CERTIFICATES).min(LOOK_AT_CERTIFICATES))
+            let most = if applied.has_etcd() { LOOK_AT_ETCD } else { LOOK_AT_CERTIFICATES };
+            Action::requeue(left.unwrap_or(most).min(most))
         }
-        // What ran is put back at once.
-        Observed::Deployed(applied) if applied.failed_upgrade.is_some() => Action::requeue(AT_ONCE),
         Observed::Deployed(_) => Action::requeue(LOOK_AGAIN),
         _ => Action::await_change(),
     })

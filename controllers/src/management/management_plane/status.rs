@@ -2,9 +2,10 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kplane_crds::conditions::{
-    APISERVER_READY, CERTIFICATES_READY, FIELDS_SUPPORTED, READY, STORE_READY, UPGRADING, reason,
+    APISERVER_READY, BACKUP_SUCCEEDED, CERTIFICATES_READY, FIELDS_SUPPORTED, READY, STORE_READY, UPGRADING,
+    reason,
 };
-use kplane_crds::v1alpha1::{ManagementPlane, ManagementPlaneStatus, Topology};
+use kplane_crds::v1alpha1::{ManagementPlane, ManagementPlaneStatus, StoreStatus, Topology};
 
 use super::apply::Applied;
 use super::authority::Phase;
@@ -12,6 +13,9 @@ use super::upgrade::Rollout;
 use crate::management::context::Context;
 use crate::management::plane::{Health, PlaneHealth};
 use crate::runtime::conditions::{Conditions, find};
+
+/// In what steps the size of the store is told.
+const SIZE_STEP: i64 = 16 << 20;
 
 /// What one pass found.
 pub enum Observed {
@@ -34,7 +38,12 @@ pub enum Observed {
     /// Pods serve.
     Deployed(Box<Applied>),
     /// A step failed.
-    Failed(String),
+    Failed {
+        /// For programs.
+        reason: &'static str,
+        /// For people.
+        message: String,
+    },
 }
 
 /// The status after a pass.
@@ -57,8 +66,8 @@ pub fn compute(
         Observed::Impossible { message } => {
             conditions.stalled(reason::TOPOLOGY_IMPOSSIBLE, message.clone());
         }
-        Observed::Failed(message) => {
-            conditions.reconciling(reason::RETRYING, message.clone());
+        Observed::Failed { reason, message } => {
+            conditions.reconciling(reason, message.clone());
         }
         Observed::Embedded { endpoint, ca, version, health } => {
             status.topology = Some(Topology::Embedded);
@@ -128,28 +137,12 @@ fn deployed(status: &mut ManagementPlaneStatus, conditions: &mut Conditions, app
         _ => (reason::RECONCILED, issued),
     };
     conditions.set(CERTIFICATES_READY, true, why, issued);
-    match applied.etcd {
-        Some((ready, wanted)) => {
-            let message = format!("{ready} of {wanted} members of etcd are ready");
-            let why = match (applied.store_ready(), ready < wanted) {
-                (true, false) => reason::RECONCILED,
-                // A quorum goes on without it; the next that is lost ends that.
-                (true, true) => "MemberMissing",
-                (false, _) => reason::PROGRESSING,
-            };
-            conditions.set(STORE_READY, applied.store_ready(), why, message);
-        }
-        None if applied.apiserver.0 > 0 => {
-            conditions.set(STORE_READY, true, reason::RECONCILED, "the API server is ready, so its store is");
-        }
-        None => {
-            conditions.unknown(STORE_READY, reason::PROGRESSING, "only the API server can tell");
-        }
-    }
+    store(status, conditions, applied);
     let (available, wanted) = applied.apiserver;
     let message = format!("{available} of {wanted} replicas of the API server are available");
     let why = if available > 0 { reason::RECONCILED } else { reason::PROGRESSING };
     conditions.set(APISERVER_READY, available > 0, why, message.clone());
+    let note = applied.store.note.as_ref().filter(|note| note.stops());
     let upgrading = upgrade(status, conditions, applied);
     if let Some((kept, message)) = upgrading.kept {
         // What ran goes on running: only somebody who changes the spec gets further.
@@ -158,6 +151,15 @@ fn deployed(status: &mut ManagementPlaneStatus, conditions: &mut Conditions, app
         conditions.ready("Upgrading", message);
     } else if applied.is_ready() {
         conditions.ready(reason::RECONCILED, message);
+    } else if let Some(note) =
+        note.filter(|note| applied.trouble.is_none() || note.reason != reason::QUORUM_LOST)
+    {
+        // What keeps its pods from running is said with it; of a quorum that is lost it is the cause.
+        let message = match &applied.trouble {
+            Some(trouble) => format!("{}; {}", note.message, trouble.message),
+            None => note.message.clone(),
+        };
+        conditions.reconciling(note.reason, message);
     } else if let Some(trouble) = &applied.trouble {
         conditions.reconciling(trouble.reason, trouble.message.clone());
     } else if !applied.store_ready() {
@@ -214,6 +216,54 @@ fn upgrade(status: &mut ManagementPlaneStatus, conditions: &mut Conditions, appl
     }
 }
 
+/// What is known of the store and its snapshots.
+fn store(status: &mut ManagementPlaneStatus, conditions: &mut Conditions, applied: &Applied) {
+    let report = &applied.store;
+    match (&report.note, applied.etcd) {
+        (Some(note), _) => {
+            conditions.set(STORE_READY, applied.store_ready(), note.reason, note.message.clone());
+        }
+        (None, Some((ready, wanted))) => {
+            let message = format!("{ready} of {wanted} members of etcd are ready");
+            let why = match (applied.store_ready(), ready < wanted) {
+                (true, false) => reason::RECONCILED,
+                // A quorum goes on without it; the next that is lost ends that.
+                (true, true) => reason::MEMBER_MISSING,
+                (false, _) => reason::PROGRESSING,
+            };
+            conditions.set(STORE_READY, applied.store_ready(), why, message);
+        }
+        (None, None) if applied.apiserver.0 > 0 => {
+            conditions.set(STORE_READY, true, reason::RECONCILED, "the API server is ready, so its store is");
+        }
+        (None, None) => {
+            conditions.unknown(STORE_READY, reason::PROGRESSING, "only the API server can tell");
+        }
+    }
+    let known = status.store.take().unwrap_or_default();
+    let backups = report.backups.as_ref();
+    let new = StoreStatus {
+        members: report.members.or(known.members),
+        // In steps, so that growth alone is not news all the time.
+        size_bytes: report.size.map(|size| size.div_euclid(SIZE_STEP) * SIZE_STEP).or(known.size_bytes),
+        last_backup: backups.and_then(|backups| backups.last.clone()).or(known.last_backup),
+        restored_from: report.restored_from.clone().or(known.restored_from),
+    };
+    status.store = (new != StoreStatus::default()).then_some(new);
+    match backups {
+        None => {
+            conditions.remove(BACKUP_SUCCEEDED);
+        }
+        Some(backups) => {
+            let message = backups.message.clone();
+            match backups.succeeded {
+                Some(succeeded) => conditions.set(BACKUP_SUCCEEDED, succeeded, backups.reason, message),
+                None => conditions.unknown(BACKUP_SUCCEEDED, backups.reason, message),
+            };
+        }
+    }
+}
+
 /// Emits an Event when a condition that people wait for, or its reason, changes.
 pub async fn announce(plane: &ManagementPlane, new: &ManagementPlaneStatus, context: &Context) {
     let old = plane.status.as_ref().map_or(&[][..], |status| &status.conditions);
@@ -228,6 +278,15 @@ pub async fn announce(plane: &ManagementPlane, new: &ManagementPlaneStatus, cont
             context.events.normal(plane, reason, &ready.message).await;
         } else {
             context.events.warning(plane, reason, &ready.message).await;
+        }
+    }
+    for type_ in [STORE_READY, BACKUP_SUCCEEDED] {
+        let Some(changed) = changed(type_) else { continue };
+        match changed.status.as_str() {
+            // That a part is as it should be, or on its way, is no news by itself.
+            _ if [reason::RECONCILED, reason::PROGRESSING].contains(&changed.reason.as_str()) => {}
+            "False" => context.events.warning(plane, &changed.reason, &changed.message).await,
+            _ => context.events.normal(plane, &changed.reason, &changed.message).await,
         }
     }
     // Their first word is no news, and what keeps the plane from being ready was said.
@@ -274,6 +333,35 @@ mod tests {
         let status = computed(&Observed::Impossible { message: "no".into() });
         assert!(is_true(&status.conditions, STALLED));
         assert_eq!(find(&status.conditions, READY).unwrap().reason, reason::TOPOLOGY_IMPOSSIBLE);
+    }
+
+    #[test]
+    fn the_store_says_what_is_wrong_with_it_and_what_was_saved() {
+        use crate::management::management_plane::store::{Backups, Note};
+        use kplane_crds::v1alpha1::BackupStatus;
+        let mut applied = Applied { etcd: Some((3, 3)), apiserver: (2, 2), ..Applied::default() };
+        applied.endpoint = Some("https://x".into());
+        let of = |applied: &Applied, type_: &str| {
+            let status = computed(&Observed::Deployed(Box::new(applied.clone())));
+            find(&status.conditions, type_).map(|c| (c.status.clone(), c.reason.clone()))
+        };
+        let is = |status: &str, reason: &str| Some((status.to_owned(), reason.to_owned()));
+        applied.store.note = Some(Note { reason: reason::SCALING, message: "one joins".into() });
+        assert_eq!(of(&applied, STORE_READY), is("True", "Scaling"));
+        assert_eq!(of(&applied, READY), is("True", "Reconciled"));
+        applied.store.note = Some(Note { reason: reason::NO_SPACE, message: "full".into() });
+        assert_eq!(of(&applied, STORE_READY), is("False", "NoSpace"));
+        assert_eq!(of(&applied, READY), is("False", "NoSpace"));
+        assert_eq!(of(&applied, BACKUP_SUCCEEDED), None);
+        applied.store.backups = Some(Backups {
+            last: Some(BackupStatus { name: "kplane-1.db".into(), ..BackupStatus::default() }),
+            succeeded: Some(false),
+            reason: reason::BACKUP_FAILED,
+            message: "no".into(),
+        });
+        assert_eq!(of(&applied, BACKUP_SUCCEEDED), is("False", "BackupFailed"));
+        let status = computed(&Observed::Deployed(Box::new(applied)));
+        assert_eq!(status.store.unwrap().last_backup.unwrap().name, "kplane-1.db");
     }
 
     #[test]

@@ -2,7 +2,9 @@
 
 use serde_json::Value;
 
-use super::build::SELECTOR;
+use kplane_crds::conditions::reason;
+
+use super::build::{ETCD_BACKUP, SELECTOR};
 use crate::Error;
 use crate::runtime::raw::{self, Raw};
 
@@ -24,10 +26,25 @@ pub async fn look(raw: &Raw, namespace: &str, part: Option<&str>) -> Result<Opti
         let list = raw::optional(raw.get(&path).await)?.unwrap_or_default();
         Ok(list["items"].as_array().cloned().unwrap_or_default())
     };
-    let pods = list("pods").await?;
+    let mut pods = list("pods").await?;
+    // What takes snapshots has a condition of its own.
+    pods.retain(|pod| pod["metadata"]["labels"]["app.kubernetes.io/name"] != ETCD_BACKUP);
     let claims = list("persistentvolumeclaims").await?;
     let classes = raw::optional(raw.get("/apis/storage.k8s.io/v1/storageclasses").await)?.unwrap_or_default();
     Ok(judge(&pods, &claims, classes["items"].as_array().map_or(&[][..], Vec::as_slice)))
+}
+
+/// Why a step failed, by reason and in words with the next step.
+pub fn of_error(error: &Error) -> (&'static str, String) {
+    let message = error.to_string();
+    if message.contains("provided port is already allocated") {
+        let message = format!(
+            "a port of the nodes is taken by another Service: {message}; set spec.exposure.nodePort to another, or leave it \
+             out for the cluster to choose"
+        );
+        return (reason::PORT_TAKEN, message);
+    }
+    (reason::RETRYING, message)
 }
 
 /// The first of what is wrong, the causes before their consequences: a volume before the pod that waits for it.
@@ -38,6 +55,7 @@ fn judge(pods: &[Value], claims: &[Value], classes: &[Value]) -> Option<Trouble>
         .or_else(|| pods.iter().find_map(of_image))
         .or_else(|| pods.iter().find_map(of_container))
         .or_else(|| pods.iter().find_map(of_scheduling))
+        .or_else(|| claims.iter().find_map(of_lost_claim))
 }
 
 fn name(object: &Value) -> &str {
@@ -46,7 +64,7 @@ fn name(object: &Value) -> &str {
 
 /// A claim that no storage class can serve.
 fn of_claim(claim: &Value, classes: &[Value]) -> Option<Trouble> {
-    if claim["status"]["phase"] == "Bound" {
+    if claim["status"]["phase"] == "Bound" || claim["status"]["phase"] == "Lost" {
         return None;
     }
     let is_default = |class: &Value| {
@@ -69,6 +87,17 @@ fn of_claim(claim: &Value, classes: &[Value]) -> Option<Trouble> {
         ),
     };
     Some(Trouble { reason: "NoStorageClass", message })
+}
+
+/// A claim whose volume is gone.
+fn of_lost_claim(claim: &Value) -> Option<Trouble> {
+    let lost = claim["status"]["phase"] == "Lost";
+    let message = format!(
+        "the volume of the claim {:?} is gone; a member of etcd is replaced by itself while a quorum of the others is well, \
+         else restore a snapshot",
+        name(claim)
+    );
+    lost.then_some(Trouble { reason: "VolumeLost", message })
 }
 
 /// What the pod's containers wait for (`waiting`) or died of (`terminated`): reasons with words.
@@ -138,6 +167,13 @@ mod tests {
         assert_eq!(trouble.reason, "ImageUnavailable");
         assert!(trouble.message.contains("owl-0") && trouble.message.contains("back-off 5m"), "{trouble:?}");
         assert_eq!(judge(&[waiting("ContainerCreating")], &[], &[]), None);
+    }
+
+    #[test]
+    fn a_port_that_is_taken_is_told_from_other_errors() {
+        let refused = "Service \"x\" is invalid: spec.ports[0].nodePort: Invalid value: 30443: provided port is already allocated";
+        assert_eq!(of_error(&Error::Wait(refused.into())).0, reason::PORT_TAKEN);
+        assert_eq!(of_error(&Error::Wait("no".into())).0, reason::RETRYING);
     }
 
     #[test]

@@ -5,14 +5,16 @@ use kplane_crds::v1alpha1::{
     StoreType, Topology,
 };
 
+use super::build::Terms;
 use crate::management::plane::EmbeddedPlane;
+use crate::tenant::schedule::Schedule;
 
 /// How a management plane is provided.
 pub enum Decision<'a> {
     /// By this process.
     Embedded(&'a EmbeddedPlane),
     /// By pods.
-    Deployed(Deployed),
+    Deployed(Box<Deployed>),
     /// Not at all.
     Impossible {
         /// Why not.
@@ -27,6 +29,15 @@ pub struct Deployed {
     pub store: Store,
     /// How many replicas of the API server run.
     pub replicas: i32,
+    /// How the members of a managed etcd run now; as a new one's when not known.
+    pub terms: Option<Terms>,
+}
+
+impl Deployed {
+    /// With these, and etcd as at first.
+    pub fn new(store: Store, replicas: i32) -> Self {
+        Self { store, replicas, terms: None }
+    }
 }
 
 /// The store of a deployed management plane.
@@ -64,9 +75,21 @@ pub fn validate<'a>(plane: &ManagementPlane, embedded: Option<&'a EmbeddedPlane>
             _ if spec.exposure.type_ == ExposureType::Gateway && spec.exposure.gateway.is_none() => {
                 impossible("set spec.exposure.gateway to the Gateway that the API server is attached to")
             }
-            store => Decision::Deployed(Deployed { store, replicas: spec.apiserver.replicas }),
+            store if store != Store::File && schedule(spec).is_err() => Decision::Impossible {
+                message: format!("spec.store.backup.schedule: {}", schedule(spec).err().unwrap_or_default()),
+            },
+            store => Decision::Deployed(Box::new(Deployed::new(store, spec.apiserver.replicas))),
         },
     }
+}
+
+/// When snapshots are due; never when there is no schedule.
+pub fn schedule(spec: &ManagementPlaneSpec) -> Result<Option<Schedule>, String> {
+    let text = spec.store.backup.as_ref().map_or("", |backup| backup.schedule.trim());
+    if text.is_empty() {
+        return Ok(None);
+    }
+    Schedule::parse(text, jiff::tz::TimeZone::UTC).map(Some)
 }
 
 fn impossible(message: &str) -> Decision<'static> {
@@ -92,7 +115,10 @@ pub fn unsupported(spec: &ManagementPlaneSpec, embedded: Option<&EmbeddedPlane>)
             fields.push(name);
         }
     };
-    note(spec.store.backup.is_some(), "spec.store.backup");
+    note(
+        spec.store.backup.is_some() && (embedded.is_some() || store(spec) == Store::File),
+        "spec.store.backup",
+    );
     if let Some(embedded) = embedded {
         note(!spec.version.is_empty() && spec.version != embedded.version, "spec.version");
         note(!spec.apiserver.image.is_empty(), "spec.apiserver.image");
@@ -133,10 +159,22 @@ mod tests {
     }
 
     #[test]
+    fn a_schedule_that_is_none_is_refused() {
+        let mut spec = ManagementPlaneSpec::default();
+        let backup = kplane_crds::v1alpha1::BackupSpec { schedule: "0 3 * *".into(), ..Default::default() };
+        spec.store.backup = Some(backup);
+        let plane = plane(spec);
+        let Decision::Impossible { message } = validate(&plane, None) else { panic!("accepted") };
+        assert!(message.contains("spec.store.backup.schedule: expected exactly 5 fields"), "{message}");
+    }
+
+    #[test]
     fn fields_that_do_nothing_are_named() {
         let mut spec = ManagementPlaneSpec::default();
         assert!(unsupported(&spec, None).is_empty());
         spec.store.backup = Some(kplane_crds::v1alpha1::BackupSpec::default());
+        assert!(unsupported(&spec, None).is_empty());
+        spec.store.type_ = StoreType::Embedded;
         assert_eq!(unsupported(&spec, None), ["spec.store.backup"]);
         spec.exposure.type_ = ExposureType::Gateway;
         assert!(matches!(validate(&plane(spec), None), Decision::Impossible { .. }));

@@ -21,5 +21,5 @@ pub mod job;
 pub mod pods;
 pub mod replicas;
 mod revisions;
-mod schedule;
+pub mod schedule;
 pub mod stateful;

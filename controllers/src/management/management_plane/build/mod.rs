@@ -4,6 +4,7 @@ mod apiserver;
 mod etcd;
 mod exposure;
 mod network;
+mod snapshots;
 #[cfg(test)]
 mod tests;
 
@@ -13,7 +14,11 @@ use serde_json::{Value, json};
 
 use super::validate::{Deployed, Store};
 
-pub use etcd::{client_names as etcd_client_names, member_names};
+pub use etcd::{
+    ATTEMPT_ANNOTATION, Change, FORMED_ANNOTATION, MOST, QUOTA, Start, Terms, claim, client_address,
+    client_names as etcd_client_names, member, member_names, peer_address,
+};
+pub use snapshots::{cron_job, scheduled};
 
 /// The label selector of what a management plane is made of.
 pub const SELECTOR: &str = "app.kubernetes.io/part-of=kplane";
@@ -21,6 +26,10 @@ pub const SELECTOR: &str = "app.kubernetes.io/part-of=kplane";
 pub const APISERVER: &str = "kplane-apiserver";
 /// The name of etcd's objects.
 pub const ETCD: &str = "kplane-etcd";
+/// The name of what takes snapshots of etcd, and of the claim it makes.
+pub const ETCD_BACKUP: &str = "kplane-etcd-backup";
+/// The name of the controllers' own pods.
+const CONTROLLERS: &str = "kplane-controllers";
 /// The Secret of what all replicas of the API server must share: the certificate authority and the secret from which
 /// the keys of service account tokens derive. Its keys are the names of files in the server's data directory.
 pub const PKI_SECRET: &str = "kplane-apiserver-pki";
@@ -146,12 +155,24 @@ pub fn namespace(plane: &ManagementPlane) -> Object {
 pub fn build(plane: &ManagementPlane, deployed: &Deployed, given: &Given) -> Vec<Object> {
     let mut objects = Vec::new();
     if let Store::Managed(managed) = &deployed.store {
+        let terms = deployed.terms.clone().unwrap_or_else(|| Terms::first(managed.replicas));
         objects.push(etcd::service(plane));
-        objects.push(etcd::stateful_set(plane, managed, &given.digests.etcd));
+        objects.push(etcd::config_map(plane, &terms));
+        if scheduled(plane) || matches!(terms.change, Some(Change::Restore { .. })) {
+            objects.extend(snapshots::claim(plane));
+        }
+        objects.push(etcd::stateful_set(plane, managed, &terms, given));
         objects.push(network::of_etcd(plane));
         if managed.replicas > 1 {
             objects.push(disruption_budget(plane, ETCD));
         }
+    }
+    if matches!(deployed.store, Store::External(_)) && scheduled(plane) {
+        objects.extend(snapshots::claim(plane));
+    }
+    if deployed.store != Store::File && scheduled(plane) {
+        objects.push(network::of_backup(plane));
+        objects.push(cron_job(plane, deployed, &given.image));
     }
     if deployed.store == Store::File {
         objects.push(apiserver::data_claim(plane));

@@ -3,7 +3,7 @@
 use kplane_crds::v1alpha1::ManagementPlane;
 use serde_json::{Value, json};
 
-use super::{APISERVER, ETCD, Object, PORT, selector};
+use super::{APISERVER, CONTROLLERS, ETCD, ETCD_BACKUP, Object, PORT, selector};
 
 fn policy(plane: &ManagementPlane, name: &str, ingress: Value) -> Object {
     Object::new(
@@ -23,19 +23,27 @@ fn policy(plane: &ManagementPlane, name: &str, ingress: Value) -> Object {
     )
 }
 
-/// etcd serves its members and the API server alone; its health is asked for by the node.
+/// etcd serves its members, the API server, what takes snapshots, and the controllers, which look after the members from
+/// whatever namespace they are in; its health is asked for by the node.
 pub(super) fn of_etcd(plane: &ManagementPlane) -> Object {
     let port = |number: u16| json!({ "port": number, "protocol": "TCP" });
     let from = |name: &str| json!({ "podSelector": { "matchLabels": selector(name) } });
+    let mut controllers = from(CONTROLLERS);
+    controllers["namespaceSelector"] = json!({});
     policy(
         plane,
         ETCD,
         json!([
-            { "from": [from(APISERVER), from(ETCD)], "ports": [port(2379)] },
+            { "from": [from(APISERVER), from(ETCD), from(ETCD_BACKUP), controllers], "ports": [port(2379)] },
             { "from": [from(ETCD)], "ports": [port(2380)] },
             { "ports": [port(2381)] },
         ]),
     )
+}
+
+/// What takes snapshots serves nobody.
+pub(super) fn of_backup(plane: &ManagementPlane) -> Object {
+    policy(plane, ETCD_BACKUP, json!([]))
 }
 
 /// The API server serves everyone, at its one port.

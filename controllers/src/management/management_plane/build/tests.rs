@@ -25,13 +25,15 @@ fn find(objects: &[Object], kind: &str, name: &str) -> Value {
 
 #[test]
 fn a_deployed_plane_has_an_etcd_and_an_api_server() {
-    let deployed = Deployed { store: Store::Managed(ManagedEtcd::default()), replicas: 2 };
+    let deployed = Deployed::new(Store::Managed(ManagedEtcd::default()), 2);
     let objects = build(&plane(), &deployed, &given());
     let etcd: StatefulSet = serde_json::from_value(find(&objects, "StatefulSet", ETCD)).unwrap();
     let etcd = etcd.spec.unwrap();
     assert_eq!(etcd.replicas, Some(3));
-    let args = etcd.template.spec.unwrap().containers[0].args.clone().unwrap();
-    assert!(args.iter().any(|a| a.contains("kplane-etcd-2=https://kplane-etcd-2.kplane-etcd.barn.svc:2380")));
+    let start = find(&objects, "ConfigMap", ETCD);
+    assert_eq!(start["data"]["ETCD_INITIAL_CLUSTER_STATE"], "new");
+    let members = start["data"]["ETCD_INITIAL_CLUSTER"].as_str().unwrap();
+    assert!(members.ends_with(",kplane-etcd-2=https://kplane-etcd-2.kplane-etcd.barn.svc:2380"), "{members}");
     let server: Deployment = serde_json::from_value(find(&objects, "Deployment", APISERVER)).unwrap();
     let pod = server.spec.unwrap().template.spec.unwrap();
     let args = pod.containers[0].args.clone().unwrap();
@@ -45,7 +47,7 @@ fn a_deployed_plane_has_an_etcd_and_an_api_server() {
 
 #[test]
 fn a_file_store_has_a_volume_and_no_etcd() {
-    let objects = build(&plane(), &Deployed { store: Store::File, replicas: 1 }, &given());
+    let objects = build(&plane(), &Deployed::new(Store::File, 1), &given());
     let server = find(&objects, "Deployment", APISERVER);
     assert_eq!(server["spec"]["strategy"]["type"], "Recreate");
     assert!(!objects.iter().any(|o| o.name == ETCD));
@@ -56,7 +58,7 @@ fn a_file_store_has_a_volume_and_no_etcd() {
 fn every_pod_is_restricted_and_mounts_only_what_is_there() {
     for store in [Store::Managed(ManagedEtcd::default()), Store::File] {
         let replicas = if store == Store::File { 1 } else { 2 };
-        let objects = build(&plane(), &Deployed { store, replicas }, &given());
+        let objects = build(&plane(), &Deployed::new(store, replicas), &given());
         for object in objects.iter().filter(|o| o.value["spec"]["template"].is_object()) {
             let pod = &object.value["spec"]["template"]["spec"];
             assert_eq!(pod["securityContext"]["runAsNonRoot"], true, "{}", object.name);
@@ -101,7 +103,7 @@ fn tls_passes_through_an_ingress_and_a_gateway() {
     let mut plane = plane();
     plane.spec.exposure.type_ = ExposureType::Ingress;
     plane.spec.exposure.host = Some("kplane.example.test".into());
-    let deployed = Deployed { store: Store::File, replicas: 1 };
+    let deployed = Deployed::new(Store::File, 1);
     let ingress = find(&build(&plane, &deployed, &given()), "Ingress", APISERVER);
     assert_eq!(ingress["spec"]["rules"][0]["host"], "kplane.example.test");
     assert!(ingress["spec"].get("tls").is_none(), "it would end TLS");
@@ -115,7 +117,7 @@ fn tls_passes_through_an_ingress_and_a_gateway() {
 /// What is read only at a start is in an annotation: a change of it rolls the pods, and of those alone that it is for.
 #[test]
 fn pods_start_anew_for_what_they_read_at_their_start() {
-    let deployed = Deployed { store: Store::Managed(ManagedEtcd::default()), replicas: 2 };
+    let deployed = Deployed::new(Store::Managed(ManagedEtcd::default()), 2);
     let templates = |given: &Given| {
         let objects = build(&plane(), &deployed, given);
         let of = |kind: &str, name: &str| find(&objects, kind, name)["spec"]["template"].clone();
@@ -133,7 +135,7 @@ fn pods_start_anew_for_what_they_read_at_their_start() {
 /// All replicas encrypt with one key; a plane that has none from its beginning goes on without.
 #[test]
 fn the_key_of_the_store_is_given_to_every_replica() {
-    let deployed = Deployed { store: Store::Managed(ManagedEtcd::default()), replicas: 2 };
+    let deployed = Deployed::new(Store::Managed(ManagedEtcd::default()), 2);
     let mounted = |given: &Given| {
         let server = find(&build(&plane(), &deployed, given), "Deployment", APISERVER);
         let mounts = server["spec"]["template"]["spec"]["containers"][0]["volumeMounts"].clone();
@@ -143,4 +145,58 @@ fn the_key_of_the_store_is_given_to_every_replica() {
     };
     assert!(mounted(&given()));
     assert!(!mounted(&Given { encryption_key: false, ..given() }));
+}
+
+/// Every object, whole, as it stands in `testdata/`. With `UPDATE_TESTDATA=1` the test writes the files anew: what has
+/// changed in them is what changes in clusters.
+#[test]
+fn what_is_built_is_what_stands_in_testdata() {
+    use kplane_crds::v1alpha1::{BackupSpec, ExternalEtcd};
+    let mut plane = plane();
+    plane.metadata.uid = Some("1a2b".into());
+    plane.spec.store.backup = Some(BackupSpec { schedule: "0 3 * * *".into(), ..BackupSpec::default() });
+    let managed = Deployed::new(Store::Managed(ManagedEtcd::default()), 2);
+    let with = |start: Start, change: Change| Deployed {
+        terms: Some(Terms { start, change: Some(change), formed: Some("ab".into()), ..Terms::first(3) }),
+        ..managed.clone()
+    };
+    let attempts = vec!["kplane-0.db_1".to_owned(), "kplane-1.db_2".to_owned()];
+    let restore = Change::Restore { from: "kplane-1.db".into(), attempts: attempts.clone(), members: 3 };
+    let secret = kplane_crds::reference::LocalObjectReference { name: "theirs".into() };
+    let external = ExternalEtcd { endpoints: vec!["https://e:2379".into()], tls_secret_ref: Some(secret) };
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("src/management/management_plane/build/testdata");
+    let update = std::env::var_os("UPDATE_TESTDATA").is_some();
+    let mut wrong = Vec::new();
+    for (name, deployed) in [
+        ("managed", &managed),
+        ("joining", &with(Start::Join(vec![0, 1, 2]), Change::Tidy)),
+        ("restoring", &with(Start::Nobody, restore)),
+        ("undoing", &with(Start::Nobody, Change::Undo { attempts })),
+        ("external", &Deployed::new(Store::External(external), 2)),
+        ("file", &Deployed::new(Store::File, 1)),
+    ] {
+        let objects = build(&plane, deployed, &given());
+        // The ways of a managed etcd differ in what they say of it alone.
+        let shown = objects.iter().filter(|o| match name {
+            "joining" | "restoring" | "undoing" => {
+                ["ConfigMap", "StatefulSet"].iter().any(|kind| o.value["kind"] == *kind)
+            }
+            _ => true,
+        });
+        let values: Vec<&Value> = shown.map(|object| &object.value).collect();
+        let text = serde_json::to_string_pretty(&values).unwrap() + "\n";
+        let path = folder.join(format!("{name}.json"));
+        if update {
+            std::fs::create_dir_all(&folder).unwrap();
+            std::fs::write(&path, &text).unwrap();
+        }
+        if std::fs::read_to_string(&path).unwrap_or_default() != text {
+            wrong.push(path.display().to_string());
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "not what is built: {wrong:?}; run this with UPDATE_TESTDATA=1 and look at the difference"
+    );
 }

@@ -1,0 +1,67 @@
+//! Members come and go one by one, and nothing is lost.
+
+use std::fs::{metadata, remove_dir_all};
+
+use kplane_tests::{Plane, eventually};
+use serde_json::json;
+
+use crate::{OBJECTS, PATIENCE, claims, control_plane, looked_at, object, settled};
+
+#[test]
+fn members_come_one_by_one_one_that_lost_its_volume_is_replaced_and_they_go_again() {
+    let spec = json!({
+        "apiserver": { "replicas": 1, "extraArgs": ["--etcd-compaction-interval=2s"] },
+        "store": { "etcd": { "managed": { "replicas": 1 } } },
+    });
+    let plane = Plane::begin_with(&spec, &["--etcd-defragment-above=6000000"]);
+    plane.wait_ready();
+    settled(&plane, 1);
+    control_plane(&plane, "a").post(OBJECTS, &object("first")).ok();
+
+    let members = |count: u32| {
+        plane.change(&json!({ "spec": { "store": { "etcd": { "managed": { "replicas": count } } } } }));
+        settled(&plane, count);
+        plane.wait_ready();
+    };
+    members(3);
+    assert_eq!(claims(&plane).len(), 3);
+    let servers = plane.workload("deployments", "kplane-apiserver").to_string();
+    assert!(
+        servers.contains("kplane-etcd-2.kplane-etcd.kplane-system.svc:2379"),
+        "the server asks all members"
+    );
+    plane.client().vcp("a").post(OBJECTS, &object("second")).ok();
+
+    // A volume is lost: what comes back without its data is another member.
+    let lost = "kplane-etcd-1";
+    plane.hold(lost);
+    plane.kill(lost);
+    looked_at(&plane, "a member is missing", |_| plane.condition("StoreReady") == "True MemberMissing");
+    plane.client().vcp("a").post(OBJECTS, &object("third")).ok();
+    remove_dir_all(plane.root(lost).join("var/lib/etcd/data")).expect("its data goes");
+    plane.let_go(lost);
+    looked_at(&plane, "it is replaced", |_| plane.condition("StoreReady") == "True Scaling");
+    settled(&plane, 3);
+
+    members(1);
+    eventually("only one volume is left", PATIENCE, || claims(&plane) == ["data-kplane-etcd-0"]);
+    plane.wait_ready();
+    let client = plane.client().vcp("a");
+    for name in ["first", "second", "third"] {
+        client.get(&format!("{OBJECTS}/{name}")).ok();
+    }
+
+    // A file that holds little of what it once did is written anew.
+    let file = plane.root("kplane-etcd-0").join("var/lib/etcd/data/member/snap/db");
+    let size = || metadata(&file).map_or(0, |file| file.len());
+    for round in 0..16 {
+        let name = format!("large-{round}");
+        let mut large = object(&name);
+        large["data"] = json!({ "text": "x".repeat(900_000) });
+        client.post(OBJECTS, &large).ok();
+        client.delete(&format!("{OBJECTS}/{name}")).ok();
+    }
+    assert!(size() > 12_000_000, "{}", size());
+    looked_at(&plane, "the file is small again", |_| size() < 6_000_000);
+    client.get(&format!("{OBJECTS}/first")).ok();
+}
