@@ -20,8 +20,38 @@ fn control_plane(plane: &Plane, name: &str) -> Client {
     let record = json!({
         "apiVersion": "tenancy.kplane.dev/v1alpha1", "kind": "VirtualCluster", "metadata": { "name": name },
     });
-    client.post(RECORDS, &record).ok();
+    create(&client, RECORDS, &record);
     client.vcp(name)
+}
+
+/// Creates an object, as a client does that tries again: of one server a busy machine may think for a moment that it is
+/// not ready.
+#[track_caller]
+fn create(client: &Client, path: &str, object: &Value) {
+    eventually("it is created", PATIENCE, || {
+        let answer = client.send("POST", path, &[], &object.to_string());
+        answer.is_ok_and(|answer| matches!(answer.code, 201 | 409))
+    });
+}
+
+/// Reads, as a client does that tries again: an object, or `None` where there is none.
+#[track_caller]
+fn read(client: &Client, path: &str) -> Option<Value> {
+    let mut found = None;
+    eventually("it is read", PATIENCE, || {
+        let Ok(answer) = client.send("GET", path, &[], "") else { return false };
+        found = (answer.code == 200).then_some(answer.body);
+        matches!(answer.code, 200 | 404)
+    });
+    found
+}
+
+/// Deletes an object, likewise.
+#[track_caller]
+fn delete(client: &Client, path: &str) {
+    eventually("it is deleted", PATIENCE, || {
+        client.send("DELETE", path, &[], "").is_ok_and(|answer| matches!(answer.code, 200 | 404))
+    });
 }
 
 fn object(name: &str) -> Value {

@@ -5,7 +5,7 @@ use std::fs::{metadata, remove_dir_all};
 use kplane_tests::{Plane, eventually};
 use serde_json::json;
 
-use crate::{OBJECTS, PATIENCE, claims, control_plane, looked_at, object, settled};
+use crate::{OBJECTS, PATIENCE, claims, control_plane, create, delete, looked_at, object, read, settled};
 
 #[test]
 fn members_come_one_by_one_one_that_lost_its_volume_is_replaced_and_they_go_again() {
@@ -16,7 +16,7 @@ fn members_come_one_by_one_one_that_lost_its_volume_is_replaced_and_they_go_agai
     let plane = Plane::begin_with(&spec, &["--etcd-defragment-above=6000000"]);
     plane.wait_ready();
     settled(&plane, 1);
-    control_plane(&plane, "a").post(OBJECTS, &object("first")).ok();
+    create(&control_plane(&plane, "a"), OBJECTS, &object("first"));
 
     let members = |count: u32| {
         plane.change(&json!({ "spec": { "store": { "etcd": { "managed": { "replicas": count } } } } }));
@@ -30,14 +30,14 @@ fn members_come_one_by_one_one_that_lost_its_volume_is_replaced_and_they_go_agai
         servers.contains("kplane-etcd-2.kplane-etcd.kplane-system.svc:2379"),
         "the server asks all members"
     );
-    plane.client().vcp("a").post(OBJECTS, &object("second")).ok();
+    create(&plane.client().vcp("a"), OBJECTS, &object("second"));
 
     // A volume is lost: what comes back without its data is another member.
     let lost = "kplane-etcd-1";
     plane.hold(lost);
     plane.kill(lost);
     looked_at(&plane, "a member is missing", |_| plane.condition("StoreReady") == "True MemberMissing");
-    plane.client().vcp("a").post(OBJECTS, &object("third")).ok();
+    create(&plane.client().vcp("a"), OBJECTS, &object("third"));
     remove_dir_all(plane.root(lost).join("var/lib/etcd/data")).expect("its data goes");
     plane.let_go(lost);
     looked_at(&plane, "it is replaced", |_| plane.condition("StoreReady") == "True Scaling");
@@ -48,7 +48,7 @@ fn members_come_one_by_one_one_that_lost_its_volume_is_replaced_and_they_go_agai
     plane.wait_ready();
     let client = plane.client().vcp("a");
     for name in ["first", "second", "third"] {
-        client.get(&format!("{OBJECTS}/{name}")).ok();
+        assert!(read(&client, &format!("{OBJECTS}/{name}")).is_some(), "{name} is lost");
     }
 
     // A file that holds little of what it once did is written anew.
@@ -58,10 +58,10 @@ fn members_come_one_by_one_one_that_lost_its_volume_is_replaced_and_they_go_agai
         let name = format!("large-{round}");
         let mut large = object(&name);
         large["data"] = json!({ "text": "x".repeat(900_000) });
-        client.post(OBJECTS, &large).ok();
-        client.delete(&format!("{OBJECTS}/{name}")).ok();
+        create(&client, OBJECTS, &large);
+        delete(&client, &format!("{OBJECTS}/{name}"));
     }
     assert!(size() > 12_000_000, "{}", size());
     looked_at(&plane, "the file is small again", |_| size() < 6_000_000);
-    client.get(&format!("{OBJECTS}/first")).ok();
+    assert!(read(&client, &format!("{OBJECTS}/first")).is_some());
 }

@@ -3,12 +3,17 @@
 use kplane_tests::{Client, Plane, eventually, version};
 use serde_json::json;
 
-use crate::{OBJECTS, PATIENCE, RECORDS, control_plane, looked_at, object, settled};
+use crate::{OBJECTS, PATIENCE, RECORDS, control_plane, create, delete, looked_at, object, read, settled};
 
 /// What a watch from a version is answered: the code of the answer, or of the first error in it.
 fn watch_from(client: &Client, version: u64) -> u64 {
     let path = format!("{OBJECTS}?watch=true&timeoutSeconds=2&resourceVersion={version}");
-    let answer = client.get(&path);
+    let mut answer = None;
+    eventually("a watch is answered", PATIENCE, || {
+        answer = client.send("GET", &path, &[], "").ok();
+        answer.is_some()
+    });
+    let answer = answer.expect("an answer");
     let first =
         answer.text.lines().next().and_then(|line| serde_json::from_str::<serde_json::Value>(line).ok());
     match first {
@@ -30,7 +35,7 @@ fn a_restore_from_nothing_is_said_and_undone() {
     });
     let plane = Plane::start_with(&spec);
     settled(&plane, 1);
-    control_plane(&plane, "a").post(OBJECTS, &object("kept")).ok();
+    create(&control_plane(&plane, "a"), OBJECTS, &object("kept"));
     // The volumes here are nobody's; that they could be somebody's must not be what is complained of.
     plane.kubectl().apply(
         "apiVersion: storage.k8s.io/v1\nkind: StorageClass\nmetadata: {name: here, annotations: {storageclass.kubernetes.io/is-default-class: 'true'}}\nprovisioner: test/none\n",
@@ -43,7 +48,7 @@ fn a_restore_from_nothing_is_said_and_undone() {
     restore(&plane, 1, json!(null));
     plane.wait_ready();
     settled(&plane, 1);
-    plane.client().vcp("a").get(&format!("{OBJECTS}/kept")).ok();
+    assert!(read(&plane.client().vcp("a"), &format!("{OBJECTS}/kept")).is_some());
 }
 
 #[test]
@@ -55,7 +60,7 @@ fn a_snapshot_gives_back_every_control_plane_and_moves_revisions_on() {
     let mut plane = Plane::start_with(&spec);
     settled(&plane, 3);
     for name in ["a", "b"] {
-        control_plane(&plane, name).post(OBJECTS, &object("kept")).ok();
+        create(&control_plane(&plane, name), OBJECTS, &object("kept"));
     }
     assert_eq!(plane.condition("BackupSucceeded"), "Unknown BackupPending");
     let kubectl = plane.kubectl();
@@ -68,10 +73,10 @@ fn a_snapshot_gives_back_every_control_plane_and_moves_revisions_on() {
 
     // What comes after it is not in it.
     let a = plane.client().vcp("a");
-    a.post(OBJECTS, &object("lost")).ok();
-    a.delete(&format!("{OBJECTS}/kept")).ok();
+    create(&a, OBJECTS, &object("lost"));
+    delete(&a, &format!("{OBJECTS}/kept"));
     control_plane(&plane, "late");
-    let seen = version(&a.get(OBJECTS).ok());
+    let seen = version(&read(&a, OBJECTS).expect("a list"));
 
     restore(&plane, 3, json!({ "from": snapshot }));
     eventually("it is restored", PATIENCE, || {
@@ -79,7 +84,7 @@ fn a_snapshot_gives_back_every_control_plane_and_moves_revisions_on() {
             && plane.condition("Ready").starts_with("True ")
     });
     settled(&plane, 3);
-    let names: Vec<String> = plane.client().get(RECORDS).ok()["items"]
+    let names: Vec<String> = read(&plane.client(), RECORDS).expect("a list")["items"]
         .as_array()
         .into_iter()
         .flatten()
@@ -89,15 +94,15 @@ fn a_snapshot_gives_back_every_control_plane_and_moves_revisions_on() {
     assert!(!names.contains(&"late".to_owned()), "{names:?}");
     let a = plane.client().vcp("a");
     for client in [&a, &plane.client().vcp("b")] {
-        client.get(&format!("{OBJECTS}/kept")).ok();
+        assert!(read(client, &format!("{OBJECTS}/kept")).is_some());
     }
-    assert_eq!(a.get(&format!("{OBJECTS}/lost")).code, 404);
+    assert!(read(&a, &format!("{OBJECTS}/lost")).is_none());
 
     // Whoever has seen what is no more is told to list anew.
-    let list = version(&a.get(OBJECTS).ok());
+    let list = version(&read(&a, OBJECTS).expect("a list"));
     assert!(list > seen + 900_000_000, "{list} after {seen}");
     assert_eq!(watch_from(&a, seen), 410);
-    a.post(OBJECTS, &object("after")).ok();
+    create(&a, OBJECTS, &object("after"));
     assert_eq!(watch_from(&a, list), 200);
 
     // It happens once: what is written since stays, and what was replaced is removed.
@@ -109,5 +114,5 @@ fn a_snapshot_gives_back_every_control_plane_and_moves_revisions_on() {
         })
     });
     settled(&plane, 3);
-    plane.client().vcp("a").get(&format!("{OBJECTS}/after")).ok();
+    assert!(read(&plane.client().vcp("a"), &format!("{OBJECTS}/after")).is_some());
 }
