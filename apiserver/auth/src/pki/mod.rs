@@ -41,6 +41,8 @@ const DAY: i64 = 24 * 60 * 60;
 const CA_LIFETIME: i64 = 10 * 365 * DAY;
 /// How long the certificates made at start live.
 const LEAF_LIFETIME: i64 = 365 * DAY;
+/// What the uid of root's administrator derives for.
+const ADMIN_UID: &[u8] = b"kplane administrator";
 /// The user of root's administrator.
 pub const ADMIN_USER: &str = "kplane-admin";
 
@@ -200,6 +202,7 @@ impl Pki {
             |leaf| leaf.covers(&names, &addresses),
             |authority, key| authority.issue_server(key, &names, &addresses, now + LEAF_LIFETIME, now),
         )?;
+        let uid = self.oldest_secret().and_then(|secret| secret.derive_uid(ADMIN_UID)).unwrap_or_default();
         let admin = self.leaf(
             "admin",
             now,
@@ -208,7 +211,7 @@ impl Pki {
                 authority.certify_client(
                     &key.subject_public_key_info(),
                     None,
-                    &ClientSubject::new(ADMIN_USER, &[MASTERS.to_owned()]),
+                    &ClientSubject { uid: &uid, ..ClientSubject::new(ADMIN_USER, &[MASTERS.to_owned()]) },
                     now + LEAF_LIFETIME,
                     now,
                 )

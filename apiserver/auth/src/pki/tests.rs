@@ -123,6 +123,7 @@ fn a_client_certificate_says_who_and_where() {
 
     let admin = verify(&pki, &pki.admin().unwrap().certificate, NOW).unwrap().unwrap();
     assert_eq!((admin.scope.clone(), admin.user.groups.clone()), (PeerScope::Root, vec![MASTERS.to_owned()]));
+    assert_eq!(admin.user.uid.len(), 36, "{}", admin.user.uid);
 }
 
 #[test]

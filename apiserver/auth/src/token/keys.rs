@@ -56,6 +56,16 @@ impl PlaneSecret {
         self.derive_key(PURPOSE, uid)
     }
 
+    /// A uid for a purpose (RFC 9562, version 8): the same in all servers that share the secret.
+    pub(crate) fn derive_uid(&self, purpose: &[u8]) -> Option<String> {
+        let mut bytes = [0; 16];
+        Hkdf::<Sha256>::new(Some(purpose), &self.0).expand(b"uid", &mut bytes).ok()?;
+        bytes[6] = (bytes[6] & 0x0f) | 0x80;
+        bytes[8] = (bytes[8] & 0x3f) | 0x80;
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        Some([&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-"))
+    }
+
     /// The key for a purpose, and within it for a uid.
     pub(crate) fn derive_key(&self, purpose: &[u8], uid: &str) -> Option<SigningKey> {
         let derive = Hkdf::<Sha256>::new(Some(purpose), &self.0);
