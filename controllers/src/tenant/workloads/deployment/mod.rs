@@ -28,6 +28,8 @@ struct Rollout<'a> {
     cx: &'a Cx<'a>,
     /// The Deployment as it was last read or written.
     deployment: Value,
+    /// Whether something else of it is to be written with its status.
+    unwritten: bool,
     /// Its ReplicaSets.
     sets: Vec<Value>,
 }
@@ -55,7 +57,7 @@ pub async fn reconcile(cx: &Cx<'_>) -> Result<Next, Error> {
     }
     let parent = Parent { object: &deployment, kind: &DEPLOYMENTS, component: COMPONENT };
     let sets = pods::claim(cx, &parent, &REPLICA_SETS, &selector, |_| true).await?;
-    let mut rollout = Rollout { cx, deployment, sets };
+    let mut rollout = Rollout { cx, deployment, unwritten: false, sets };
     let wait = rollout.advance(&selector).await?;
     Ok(wait.map_or(Next::Done, Next::After))
 }
@@ -92,6 +94,7 @@ impl Rollout<'_> {
     /// Writes the status that the Deployment now has.
     async fn write_status(&mut self) -> Result<(), Error> {
         self.deployment = self.cx.api.update_status(&DEPLOYMENTS, &self.deployment).await?;
+        self.unwritten = false;
         Ok(())
     }
 

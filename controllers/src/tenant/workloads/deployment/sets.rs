@@ -218,9 +218,8 @@ impl Rollout<'_> {
             changed = true;
         }
         self.replace(&created);
-        if changed {
-            self.write_status().await?;
-        }
+        // Written with the status that this look comes to.
+        self.unwritten |= changed;
         Ok(created)
     }
 

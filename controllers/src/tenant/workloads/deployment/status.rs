@@ -68,7 +68,12 @@ fn counts(deployment: &Value, generations: &Generations, now: Timestamp) -> Valu
     set_count(&mut status, "readyReplicas", sum("/status/readyReplicas"));
     set_count(&mut status, "availableReplicas", available);
     set_count(&mut status, "unavailableReplicas", (total(all.iter().copied()) - available).max(0));
-    if all.iter().all(|set| number(set, "/status/terminatingReplicas").is_some()) {
+    // A set that nobody has looked at yet has had no pods that could end.
+    let known = |set: &Value| {
+        number(set, "/status/terminatingReplicas").is_some()
+            || number(set, "/status/observedGeneration").is_none()
+    };
+    if all.iter().all(|set| known(set)) {
         status["terminatingReplicas"] = sum("/status/terminatingReplicas").into();
     }
     let (holds, reason, message) = if available >= replicas(deployment) - max_unavailable(deployment) {
@@ -156,7 +161,7 @@ impl Rollout<'_> {
     /// Writes the counts.
     pub(super) async fn sync_status(&mut self, generations: &Generations) -> Result<Option<Duration>, Error> {
         let status = counts(&self.deployment, generations, Timestamp::now());
-        if status != self.deployment["status"] {
+        if self.unwritten || status != self.deployment["status"] {
             self.deployment["status"] = status;
             self.write_status().await?;
         }
@@ -170,7 +175,7 @@ impl Rollout<'_> {
     ) -> Result<Option<Duration>, Error> {
         let now = Timestamp::now();
         let status = rolling(&self.deployment, generations, now);
-        if status != self.deployment["status"] {
+        if self.unwritten || status != self.deployment["status"] {
             self.deployment["status"] = status;
             self.write_status().await?;
         }
