@@ -140,9 +140,7 @@ impl Rollout<'_> {
             self.set_condition("Progressing", "True", "FoundNewReplicaSet", &message);
             changed = true;
         }
-        if changed {
-            self.write_status().await?;
-        }
+        self.unwritten |= changed;
         Ok(set)
     }
 
