@@ -65,9 +65,16 @@ fn there_is_one_management_plane() {
             "spec.store.etcd.managed.replicas: Invalid value: replicas must be 1, 3 or 5"
         ]
     );
+    // Members come and go; their volumes keep their size.
+    assert_eq!(told(&rules, &object("default", 5), Some(&object("default", 3))), none);
+    let sized = |size: &str| {
+        let mut plane = object("default", 3);
+        plane["spec"]["store"]["etcd"]["managed"]["storage"] = json!(size);
+        plane
+    };
     assert_eq!(
-        told(&rules, &object("default", 5), Some(&object("default", 3))),
-        ["spec.store.etcd.managed.replicas: Invalid value: the number of etcd members is immutable"]
+        told(&rules, &sized("9Gi"), Some(&sized("8Gi"))),
+        ["spec.store.etcd.managed.storage: Invalid value: the size of etcd's volumes is immutable"]
     );
     let mut wrong = object("default", 3);
     wrong["spec"]["certificates"]["renewBefore"] = json!("8760h");
