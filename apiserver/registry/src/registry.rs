@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 
 use crate::across::Across;
 use crate::fresh::{self, Progress};
-use crate::hot::Limits;
+use crate::hot::{HotSet, Limits};
 use crate::keys::Keyspace;
 use crate::layer_set::Layers;
 use crate::sets::{Sets, sweep_period};
@@ -75,6 +75,16 @@ pub struct Stats {
     pub revision: u64,
     /// The revision that history was last compacted to, as far as is known here.
     pub compacted: u64,
+}
+
+impl Stats {
+    fn add(&mut self, set: &HotSet) {
+        let (objects, watchers) = set.count();
+        self.hot_sets += 1;
+        self.hot_objects += objects;
+        self.hot_bytes += set.bytes();
+        self.watchers += watchers;
+    }
 }
 
 /// All that handles and background tasks share.
@@ -213,13 +223,7 @@ impl Registry {
     pub fn stats_of(&self, id: VcpId) -> Stats {
         let core = &self.core;
         let mut stats = Stats { vcps: 1, revision: core.progress.revision(), ..Stats::default() };
-        for set in core.sets.all().into_iter().filter(|set| set.vcp.id == id) {
-            let (objects, watchers) = set.count();
-            stats.hot_sets += 1;
-            stats.hot_objects += objects;
-            stats.hot_bytes += set.bytes();
-            stats.watchers += watchers;
-        }
+        core.sets.all().iter().filter(|set| set.vcp.id == id).for_each(|set| stats.add(set));
         stats
     }
 
@@ -233,13 +237,7 @@ impl Registry {
             compacted: core.compacted.load(Ordering::Relaxed),
             ..Stats::default()
         };
-        for set in core.sets.all() {
-            let (objects, watchers) = set.count();
-            stats.hot_sets += 1;
-            stats.hot_objects += objects;
-            stats.hot_bytes += set.bytes();
-            stats.watchers += watchers;
-        }
+        core.sets.all().iter().for_each(|set| stats.add(set));
         stats
     }
 }

@@ -1,14 +1,11 @@
 //! The end of a management plane: not while control planes would lose their server (client required).
 
-use kplane_crds::v1alpha1::{ControlPlane, FINALIZER, ManagementPlane};
+use kplane_crds::v1alpha1::{ControlPlane, FINALIZER, FORCE_DELETE_ANNOTATION, ManagementPlane};
 use kube::api::{Api, ListParams, Patch, PatchParams};
 use kube::{Client, ResourceExt};
 use serde_json::json;
 
 use crate::Error;
-
-/// With this annotation a management plane goes although control planes are left. Their data stays in the store.
-pub const FORCE_ANNOTATION: &str = "controlplane.kplane.dev/force-delete";
 
 /// Holds a management plane, so that its end can be refused.
 pub async fn hold(client: &Client, plane: &ManagementPlane) -> Result<(), Error> {
@@ -25,13 +22,14 @@ pub async fn release(client: &Client, plane: &ManagementPlane) -> Result<Option<
     if !plane.finalizers().iter().any(|finalizer| finalizer == FINALIZER) {
         return Ok(None);
     }
-    if plane.annotations().get(FORCE_ANNOTATION).is_none_or(|value| value != "true") {
+    // Then it goes although control planes are left. Their data stays in the store.
+    if plane.annotations().get(FORCE_DELETE_ANNOTATION).is_none_or(|value| value != "true") {
         let left =
             Api::<ControlPlane>::all(client.clone()).list_metadata(&ListParams::default()).await?.items;
         if let Some(first) = left.first() {
             return Ok(Some(format!(
                 "{} control planes are left, {:?} the first of them; delete them, or annotate the ManagementPlane with \
-                 {FORCE_ANNOTATION}=true to leave their data without a server",
+                 {FORCE_DELETE_ANNOTATION}=true to leave their data without a server",
                 left.len(),
                 first.name_any()
             )));
