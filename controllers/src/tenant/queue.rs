@@ -49,6 +49,12 @@ pub trait Worker: Send + Sync + 'static {
     /// The queue of this worker.
     fn queue(&self) -> &Queue<Self::Key>;
 
+    /// How long a key that was worked on is left alone, for what comes meanwhile to be one piece of work. The same for all
+    /// keys that are left alone at all.
+    fn pause(&self, _key: &Self::Key) -> Option<Duration> {
+        None
+    }
+
     /// Works on one key.
     fn reconcile(&self, key: Self::Key) -> impl Future<Output = Result<Next, Error>> + Send;
 }
@@ -70,6 +76,10 @@ struct State<K> {
     /// When each in `delayed` is due: a key is there once, at the earliest time that was asked for.
     due: HashMap<K, Instant>,
     failures: HashMap<K, u32>,
+    /// Until when those that were worked on are left alone.
+    paused: HashMap<K, Instant>,
+    /// The same, in the order in which they end.
+    pauses: VecDeque<(Instant, K)>,
 }
 
 /// A queue of keys.
@@ -92,6 +102,8 @@ impl<K> Default for Queue<K> {
                 delayed: BTreeMap::new(),
                 due: HashMap::new(),
                 failures: HashMap::new(),
+                paused: HashMap::new(),
+                pauses: VecDeque::new(),
             }),
             changed: Notify::new(),
         }
@@ -99,6 +111,24 @@ impl<K> Default for Queue<K> {
 }
 
 impl<K: Key> State<K> {
+    /// Forgets the pauses that have ended.
+    fn end_pauses(&mut self, now: Instant) {
+        while let Some((until, _)) = self.pauses.front()
+            && *until <= now
+        {
+            if let Some((until, ended)) = self.pauses.pop_front()
+                && self.paused.get(&ended) == Some(&until)
+            {
+                self.paused.remove(&ended);
+            }
+        }
+    }
+
+    /// Until when a key is left alone, if it is.
+    fn paused(&self, key: &K, now: Instant) -> Option<Instant> {
+        self.paused.get(key).copied().filter(|until| *until > now)
+    }
+
     /// Whether a control plane may have a worker more: it holds fewer than are free.
     fn may_run(&self, cluster: &Arc<str>) -> bool {
         let free = self.workers.saturating_sub(self.running.len());
@@ -143,6 +173,9 @@ impl<K: Key> Queue<K> {
         let mut state = self.lock();
         if state.running.contains(&key) {
             state.again.insert(key);
+        } else if let Some(until) = state.paused(&key, Instant::now()) {
+            drop(state);
+            self.add_at(key, until);
         } else if state.queued.insert(key.clone()) {
             state.ready.push_back(key);
             drop(state);
@@ -152,7 +185,18 @@ impl<K: Key> Queue<K> {
 
     /// Adds a key after a while.
     pub fn add_after(&self, key: K, wait: Duration) {
-        let at = Instant::now() + wait;
+        self.add_at(key, Instant::now() + wait);
+    }
+
+    /// Leaves a key that was worked on alone for a while.
+    fn pause(&self, key: &K, wait: Duration) {
+        let until = Instant::now() + wait;
+        let mut state = self.lock();
+        state.paused.insert(key.clone(), until);
+        state.pauses.push_back((until, key.clone()));
+    }
+
+    fn add_at(&self, key: K, at: Instant) {
         let mut state = self.lock();
         if let Some(known) = state.due.get(&key).copied() {
             if known <= at {
@@ -175,6 +219,7 @@ impl<K: Key> Queue<K> {
     fn take(&self) -> Result<K, Option<Instant>> {
         let mut state = self.lock();
         let now = Instant::now();
+        state.end_pauses(now);
         while let Some(entry) = state.delayed.first_entry() {
             if *entry.key() > now {
                 break;
@@ -208,6 +253,8 @@ impl<K: Key> Queue<K> {
                     state.busy.shrink_to(64);
                     state.again.shrink_to(64);
                     state.failures.shrink_to(64);
+                    state.paused.shrink_to(64);
+                    state.pauses.shrink_to(64);
                     let kept = state.delayed.len();
                     state.due.shrink_to(kept.max(64));
                 }
@@ -280,6 +327,9 @@ pub async fn work<W: Worker>(worker: Arc<W>, concurrency: usize, shutdown: &Canc
                     Error::Kube(error) if raw::is_conflict(error) => FIRST_AFTER_CONFLICT,
                     _ => FIRST,
                 });
+                if let (None, Some(pause)) = (failure, worker.pause(&key)) {
+                    worker.queue().pause(&key, pause);
+                }
                 let wait = worker.queue().finished(&key, failure);
                 match result {
                     Ok(Next::Done) => {}
@@ -406,6 +456,66 @@ mod tests {
         queue.finished(&1, None);
         let state = queue.lock();
         assert!(state.due.is_empty() && state.delayed.is_empty());
+    }
+
+    #[derive(Default)]
+    struct Patient {
+        queue: Queue<i32>,
+        looks: Mutex<Vec<Duration>>,
+    }
+
+    impl Worker for Patient {
+        type Key = i32;
+        const NAME: &'static str = "patient";
+
+        fn queue(&self) -> &Queue<i32> {
+            &self.queue
+        }
+
+        fn pause(&self, _key: &i32) -> Option<Duration> {
+            Some(Duration::from_millis(100))
+        }
+
+        async fn reconcile(&self, key: i32) -> Result<Next, Error> {
+            let mut looks = self.looks.lock().unwrap();
+            looks.push(Instant::now().duration_since(*START));
+            if looks.len() == 1 {
+                // Comes again while it is worked on.
+                self.queue.add(key);
+            }
+            Ok(Next::Done)
+        }
+    }
+
+    static START: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
+
+    #[tokio::test(start_paused = true)]
+    async fn what_comes_in_a_pause_is_one_piece_of_work() {
+        let started = *START;
+        let patient = Arc::new(Patient::default());
+        let shutdown = CancellationToken::new();
+        patient.queue.add(1);
+        let working = tokio::spawn({
+            let (patient, shutdown) = (patient.clone(), shutdown.clone());
+            async move { work(patient, 2, &shutdown).await }
+        });
+        for _ in 0..30 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            patient.queue.add(1);
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(started.elapsed() >= Duration::from_secs(1));
+        let milliseconds: Vec<u128> =
+            patient.looks.lock().unwrap().iter().map(Duration::as_millis).map(|ms| ms / 10).collect();
+        assert_eq!(milliseconds, [0, 10, 20]);
+        patient.queue.add(2);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        shutdown.cancel();
+        working.await.unwrap();
+        let state = patient.queue.lock();
+        // Of those that have ended none is kept but the last.
+        assert_eq!(state.paused.keys().collect::<Vec<_>>(), [&2]);
+        assert_eq!(state.pauses.len(), 1);
     }
 
     #[tokio::test(start_paused = true)]

@@ -6,6 +6,7 @@
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -19,6 +20,9 @@ use super::value::{has_finalizer, label};
 use super::{certificates, nodes, policies, roles, services, storage, workloads};
 use crate::Error;
 use crate::runtime::raw::{self, Raw};
+
+/// How long changes are gathered into one look.
+const BURST: Duration = Duration::from_millis(100);
 
 /// What is to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -415,6 +419,11 @@ impl Worker for Tasks {
 
     fn queue(&self) -> &Queue<Key> {
         &self.queue
+    }
+
+    fn pause(&self, key: &Key) -> Option<Duration> {
+        // A rollout changes its ReplicaSets and pods in bursts, each of which would have the status counted and written anew.
+        matches!(key.task, Task::Deployment).then_some(BURST)
     }
 
     async fn reconcile(&self, key: Key) -> Result<Next, Error> {
