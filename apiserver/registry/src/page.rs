@@ -18,6 +18,8 @@ pub(crate) struct Place<'a> {
     pub resource: &'a ResourceKey,
     /// `None`: the present.
     pub revision: Option<u64>,
+    /// How many objects there are, if that is known.
+    pub behind: Option<u64>,
 }
 
 /// What was read.
@@ -83,6 +85,11 @@ impl Core {
             };
             // Where no layer has a say, the store's count tells what is left.
             if full && predicate.is_none() && templates.is_empty() {
+                if let Some(known) = place.behind {
+                    let left = known.saturating_sub(items.len() as u64);
+                    // There are more keys, whatever was told.
+                    return Ok(Page { items, more: true, remaining: Some(left.max(1)) });
+                }
                 if let Some(passed) = passed {
                     span = span.behind(&passed);
                 }

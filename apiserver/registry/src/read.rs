@@ -39,6 +39,9 @@ pub struct ListRequest {
     pub limit: Option<usize>,
     /// Those behind this one, which need not exist: the end of the page before.
     pub after: Option<ObjectKey>,
+    /// How many there are behind it at the one revision that is asked for, as the page before told: counting them takes
+    /// longer than reading a page.
+    pub behind: Option<u64>,
     /// How new.
     pub version: ResourceVersion,
 }
@@ -266,7 +269,8 @@ impl Core {
             let items = object.into_iter().filter(|o| predicate.is_none_or(|wanted| wanted(o))).collect();
             return Ok(finish(resource, items, revision, false, None));
         }
-        let place = Place { vcp, inherited: &inherited, resource, revision: Some(revision) };
+        let behind = request.behind.filter(|_| matches!(request.version, ResourceVersion::Exact(_)));
+        let place = Place { vcp, inherited: &inherited, resource, revision: Some(revision), behind };
         let page = self.page(place, span, request.limit, predicate).await?;
         Ok(finish(resource, page.items, revision, page.more, page.remaining))
     }

@@ -1,6 +1,6 @@
 //! Kubernetes protobuf, in and out.
 
-use kplane_machinery::{Reason, Status};
+use kplane_machinery::{GroupVersionKind, Reason, Status};
 use kplane_schema::proto;
 use serde_json::Value;
 
@@ -10,7 +10,7 @@ use crate::endpoints::decode::Expected;
 pub const AVAILABLE: bool = true;
 
 /// 406 for what has no protobuf form.
-fn no_form(error: impl std::fmt::Display) -> Status {
+pub fn no_form(error: impl std::fmt::Display) -> Status {
     Status::new(406, Reason::NotAcceptable, error.to_string())
 }
 
@@ -22,6 +22,21 @@ pub fn encode(value: &Value) -> Result<Vec<u8>, Status> {
 /// Encodes an event of a watch, with its length before it.
 pub fn encode_event(event: &str, object: &Value) -> Result<Vec<u8>, Status> {
     proto::encode_watch_event(event, object).map_err(no_form)
+}
+
+/// Encodes an object of a kind that is given as JSON text.
+pub fn encode_json(kind: &GroupVersionKind, json: &[u8]) -> Result<Vec<u8>, Status> {
+    proto::encode_json(kind, json).map_err(no_form)
+}
+
+/// Encodes an event of a watch about an object that is given as JSON text.
+pub fn encode_event_json(event: &str, kind: &GroupVersionKind, json: &[u8]) -> Result<Vec<u8>, Status> {
+    proto::encode_watch_event_json(event, kind, json).map_err(no_form)
+}
+
+/// Begins a list of a kind, with room for so many bytes.
+pub fn list(kind: GroupVersionKind, metadata: &Value, size: usize) -> Result<proto::ListWriter, Status> {
+    proto::ListWriter::new(kind, metadata, size).map_err(no_form)
 }
 
 /// Decodes an object of an expected kind.

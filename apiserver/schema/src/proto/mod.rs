@@ -3,7 +3,9 @@
 //! An object travels in an envelope: the bytes `k8s\0`, then a `runtime.Unknown` that names the kind and holds the
 //! message. Of a custom resource there is no message; asking for one is an error.
 
+mod list;
 mod read;
+mod text;
 pub(crate) mod wire;
 mod write;
 
@@ -30,6 +32,8 @@ mod number {
 
 /// Messages nested deeper than this are refused.
 const MAX_DEPTH: usize = 128;
+
+pub use list::ListWriter;
 
 /// Why an object could not be written or read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -96,30 +100,71 @@ fn kind_of(value: &Value) -> Result<GroupVersionKind, ProtoError> {
 
 /// Writes an object with its envelope.
 pub fn encode(value: &Value) -> Result<Vec<u8>, ProtoError> {
-    let gvk = kind_of(value)?;
-    let Some(schema) = schema_of(&gvk) else {
-        return fail(format!("object {gvk} does not implement the protobuf marshalling interface"));
-    };
-    let mut raw = Vec::new();
-    write::message(&schema, value, &mut raw, 0)?;
-    let mut type_meta = Vec::new();
-    wire::put_bytes(&mut type_meta, number::API_VERSION, gvk.group_version().to_string().as_bytes());
-    wire::put_bytes(&mut type_meta, number::KIND, gvk.kind.as_bytes());
-    let mut out = Vec::with_capacity(MAGIC.len() + raw.len() + type_meta.len() + 16);
-    out.extend_from_slice(MAGIC);
-    wire::put_bytes(&mut out, number::TYPE_META, &type_meta);
-    wire::put_bytes(&mut out, number::RAW, &raw);
+    let mut out = Vec::new();
+    envelope(&kind_of(value)?, &mut out, |schema, out| write::message(schema, value, out))?;
     Ok(out)
+}
+
+/// Writes an object of a kind, given as JSON text, with its envelope.
+pub fn encode_json(kind: &GroupVersionKind, json: &[u8]) -> Result<Vec<u8>, ProtoError> {
+    let mut out = Vec::with_capacity(json.len());
+    envelope(kind, &mut out, of_json(json))?;
+    Ok(out)
+}
+
+/// Writes the fields of a message that is given as JSON text.
+fn of_json(json: &[u8]) -> impl FnOnce(&Schema, &mut Vec<u8>) -> Result<(), serde_json::Error> {
+    move |schema, out| write::message(schema, &mut serde_json::Deserializer::from_slice(json), out)
+}
+
+/// Writes a message, named and wrapped.
+fn envelope(
+    kind: &GroupVersionKind,
+    out: &mut Vec<u8>,
+    message: impl FnOnce(&Schema, &mut Vec<u8>) -> Result<(), serde_json::Error>,
+) -> Result<(), ProtoError> {
+    let Some(schema) = schema_of(kind) else {
+        return fail(format!("object {kind} does not implement the protobuf marshalling interface"));
+    };
+    out.extend_from_slice(MAGIC);
+    type_meta(kind, out);
+    wire::nested(out, number::RAW, |out| message(&schema, out)).map_err(unwritten)
+}
+
+fn unwritten(error: serde_json::Error) -> ProtoError {
+    ProtoError(error.to_string())
+}
+
+fn type_meta(kind: &GroupVersionKind, out: &mut Vec<u8>) {
+    let mut type_meta = Vec::new();
+    wire::put_bytes(&mut type_meta, number::API_VERSION, kind.group_version().to_string().as_bytes());
+    wire::put_bytes(&mut type_meta, number::KIND, kind.kind.as_bytes());
+    wire::put_bytes(out, number::TYPE_META, &type_meta);
 }
 
 /// Writes an event of a watch, as a frame: its length in four bytes, then a `WatchEvent` around the object's envelope.
 pub fn encode_watch_event(event: &str, object: &Value) -> Result<Vec<u8>, ProtoError> {
-    let object = encode(object)?;
-    let mut extension = Vec::with_capacity(object.len() + 8);
-    wire::put_bytes(&mut extension, 1, &object);
+    let kind = kind_of(object)?;
+    frame(event, &kind, |schema, out| write::message(schema, object, out))
+}
+
+/// The same of an object of a kind that is given as JSON text.
+pub fn encode_watch_event_json(
+    event: &str,
+    kind: &GroupVersionKind,
+    json: &[u8],
+) -> Result<Vec<u8>, ProtoError> {
+    frame(event, kind, of_json(json))
+}
+
+fn frame(
+    event: &str,
+    kind: &GroupVersionKind,
+    message: impl FnOnce(&Schema, &mut Vec<u8>) -> Result<(), serde_json::Error>,
+) -> Result<Vec<u8>, ProtoError> {
     let mut out = vec![0; 4];
     wire::put_bytes(&mut out, 1, event.as_bytes());
-    wire::put_bytes(&mut out, 2, &extension);
+    wire::nested(&mut out, 2, |out| wire::nested(out, 1, |out| envelope(kind, out, message)))?;
     let Ok(length) = u32::try_from(out.len() - 4) else { return fail("a frame of more than 4 GiB") };
     if let Some(head) = out.first_chunk_mut::<4>() {
         *head = length.to_be_bytes();

@@ -66,6 +66,52 @@ fn a_custom_resource_is_refused() {
 }
 
 #[test]
+fn lists_and_texts_are_written_like_values() {
+    let items: Vec<Value> = (0..3)
+        .map(|n| json!({"metadata": {"name": format!("a{n}")}, "data": {"text": "x".repeat(n * 9000), "quotes": "\"\n\u{1F980}"}}))
+        .collect();
+    let metadata = json!({"resourceVersion": "7", "continue": "x", "remainingItemCount": 300});
+    let list = json!({"apiVersion": "v1", "kind": "ConfigMapList", "metadata": metadata, "items": items});
+    let kind = GroupVersionKind::new("", "v1", "ConfigMapList");
+    let mut writer = ListWriter::new(kind, &metadata, 0).unwrap();
+    for item in &items {
+        writer.push(item.to_string().as_bytes()).unwrap();
+    }
+    let bytes = writer.finish().unwrap();
+    assert_eq!(decode(&bytes, None).unwrap(), list);
+    assert_eq!(there_and_back(&list), list);
+
+    let kind = GroupVersionKind::new("", "v1", "ConfigMap");
+    let mut one = items[2].clone();
+    one["apiVersion"] = "v1".into();
+    one["kind"] = "ConfigMap".into();
+    assert_eq!(encode_json(&kind, one.to_string().as_bytes()).unwrap(), encode(&one).unwrap());
+    assert_eq!(
+        encode_watch_event_json("ADDED", &kind, one.to_string().as_bytes()).unwrap(),
+        encode_watch_event("ADDED", &one).unwrap()
+    );
+}
+
+#[test]
+fn what_does_not_fit_is_refused() {
+    for (wrong, told) in [
+        (json!({"data": {"a": 1}}), "the value 1 cannot be written as a scalar"),
+        (json!({"data": []}), "the value […] cannot be written as a scalar"),
+        (
+            json!({"metadata": "x"}),
+            "the value \"x\" cannot be written as io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta",
+        ),
+        (json!({"metadata": {"finalizers": [null]}}), "the value null cannot be written as a scalar"),
+        (json!({"immutable": {}}), "the value {…} cannot be written as a scalar"),
+    ] {
+        let mut object = wrong;
+        object["apiVersion"] = "v1".into();
+        object["kind"] = "ConfigMap".into();
+        assert_eq!(encode(&object).unwrap_err().to_string(), told);
+    }
+}
+
+#[test]
 fn a_watch_event_is_framed() {
     let frame =
         encode_watch_event("ADDED", &json!({"apiVersion": "v1", "kind": "Status", "code": 1})).unwrap();
@@ -121,8 +167,12 @@ fn every_kind_survives() {
             && let Some(value) = filled(&schema, 3)
         {
             let mut bytes = Vec::new();
-            write::message(&schema, &value, &mut bytes, 0).unwrap();
+            write::message(&schema, &value, &mut bytes).unwrap();
             assert_eq!(read::message(&schema, &bytes, 0).unwrap(), value, "{name}");
+            let mut of_text = Vec::new();
+            let text = value.to_string();
+            write::message(&schema, &mut serde_json::Deserializer::from_str(&text), &mut of_text).unwrap();
+            assert_eq!(of_text, bytes, "{name}");
             kinds += 1;
         }
     }

@@ -117,3 +117,26 @@ pub(crate) fn put_bytes(out: &mut Vec<u8>, number: u32, bytes: &[u8]) {
     put_varint(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
 }
+
+/// Appends a message as a field, its length before it, which is known only once it is written.
+pub(crate) fn nested<E>(
+    out: &mut Vec<u8>,
+    number: u32,
+    write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+) -> Result<(), E> {
+    put_tag(out, number, 2);
+    let at = out.len();
+    // Room for the length of a short one, which most are.
+    out.push(0);
+    write(out)?;
+    let length = out.len() - at - 1;
+    match (u8::try_from(length), out.get_mut(at)) {
+        (Ok(short @ ..0x80), Some(place)) => *place = short,
+        _ => {
+            let mut long = Vec::with_capacity(5);
+            put_varint(&mut long, length as u64);
+            out.splice(at..=at, long);
+        }
+    }
+    Ok(())
+}

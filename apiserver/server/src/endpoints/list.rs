@@ -44,7 +44,10 @@ pub async fn list(cx: &Cx, resource: &Resource) -> Result<Answer, Status> {
         }
         request.after = Some(resource.object_key(ns.as_deref().unwrap_or(""), &name));
         match u64::try_from(token.rv) {
-            Ok(revision) => request.version = ResourceVersion::Exact(revision),
+            Ok(revision) => {
+                request.version = ResourceVersion::Exact(revision);
+                request.behind = token.behind;
+            }
             Err(_) => inconsistent = true,
         }
         request.limit = (options.limit > 0).then_some(options.limit as usize);
@@ -94,12 +97,14 @@ pub async fn list(cx: &Cx, resource: &Resource) -> Result<Answer, Status> {
     }
     let ListPage { items, revision, next, remaining } = page;
     let items = crate::custom::conversion::show(cx, resource, items).await?;
-    let token = next.map(|key| {
-        ContinueToken::after(revision as i64, key.namespace.as_deref(), &key.name, namespace.is_some())
-            .encode()
-    });
     // What is left cannot be counted without looking at it when a selector is given.
-    let remaining = remaining.filter(|_| token.is_some() && selection.is_everything());
+    let remaining = remaining.filter(|_| next.is_some() && selection.is_everything());
+    let token = next.map(|key| {
+        let ns = key.namespace.as_deref();
+        let mut token = ContinueToken::after(revision as i64, ns, &key.name, namespace.is_some());
+        token.behind = remaining;
+        token.encode()
+    });
     output::list(cx, resource, form, items, output::ListMeta { revision, token, remaining }).await
 }
 
@@ -143,6 +148,7 @@ fn expired_continue(options: &ListOptions) -> Answer {
     let token =
         options.continue_token.as_deref().and_then(|t| ContinueToken::decode(t).ok()).map(|mut token| {
             token.rv = -1;
+            token.behind = None;
             token.encode()
         });
     let mut value = status.to_value();

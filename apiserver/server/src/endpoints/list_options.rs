@@ -128,6 +128,9 @@ pub struct ContinueToken {
     pub rv: i64,
     /// The last key of the page before and a zero byte; relative to the list.
     pub start: String,
+    /// How many there are behind it at that revision, if that is known. Who makes it up deceives himself alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub behind: Option<u64>,
 }
 
 impl ContinueToken {
@@ -138,7 +141,7 @@ impl ContinueToken {
             Some(namespace) => format!("{namespace}/{name}\0"),
             None => format!("{name}\0"),
         };
-        Self { v: "meta.k8s.io/v1".into(), rv: revision, start }
+        Self { v: "meta.k8s.io/v1".into(), rv: revision, start, behind: None }
     }
 
     /// As text.
@@ -210,7 +213,8 @@ mod tests {
         assert_eq!(told("a*"), format!("{start}illegal base64 data at input byte 1"));
         let other = TOKEN_ENCODING.encode(r#"{"v":"v2","rv":1,"start":"a"}"#);
         assert_eq!(told(&other), format!("{start}server does not recognize this encoded version v2"));
-        let outside = ContinueToken { v: "meta.k8s.io/v1".into(), rv: 1, start: "../x\0".into() };
+        let outside =
+            ContinueToken { v: "meta.k8s.io/v1".into(), rv: 1, start: "../x\0".into(), behind: None };
         assert_eq!(outside.position(None, true).map_err(|s| s.code), Err(400));
     }
 

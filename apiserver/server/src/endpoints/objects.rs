@@ -9,9 +9,27 @@ use super::cx::Resource;
 
 pub use kplane_kinds::def::SCHEMA_EPOCH;
 
-/// Whether the bytes of an object can be sent as they are.
+/// Which objects can be sent as they are stored.
+pub struct Current {
+    epoch: u32,
+    api_version: String,
+}
+
+impl Current {
+    /// Of a resource, in the version of the request.
+    pub fn of(resource: &Resource) -> Self {
+        Self { epoch: resource.def.schema_epoch, api_version: resource.api_version() }
+    }
+
+    /// Whether an object is one.
+    pub fn is(&self, stored: &Stored) -> bool {
+        stored.epoch() == self.epoch && stored.api_version() == self.api_version
+    }
+}
+
+/// Whether an object can be sent as it is stored.
 pub fn is_current(resource: &Resource, stored: &Stored) -> bool {
-    stored.epoch() == resource.def.schema_epoch && stored.api_version() == resource.api_version()
+    Current::of(resource).is(stored)
 }
 
 /// A stored object in the version of the request.

@@ -2,14 +2,14 @@
 
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
-use kplane_machinery::Status;
 use kplane_machinery::table::object_list_meta;
+use kplane_machinery::{GroupVersionKind, Status};
 use kplane_registry::Stored;
 use serde_json::{Value, json};
 
 use super::cx::{Cx, Resource};
 use super::negotiate::{self, Form, Media, Offer, Shape};
-use super::objects;
+use super::objects::{self, Current};
 use super::table::{self, Printer};
 use crate::body::{self, Answer};
 use crate::heavy::Pace;
@@ -53,11 +53,20 @@ fn bytes_of(media: Media, code: StatusCode, bytes: impl Into<Bytes>) -> Answer {
 /// A stored object, sent as it is where its form allows.
 pub fn stored(cx: &Cx, resource: &Resource, code: StatusCode, stored: &Stored) -> Result<Answer, Status> {
     let form = negotiate(cx, resource)?;
-    if form == Form::default() && objects::is_current(resource, stored) {
+    if form.shape == Shape::Object && Current::of(resource).is(stored) {
         let mut bytes = Vec::with_capacity(stored.len() + 1);
         stored.write_json(&mut bytes);
-        bytes.push(b'\n');
-        return Ok(bytes_of(Media::Json, code, bytes));
+        match form.media {
+            Media::Json => {
+                bytes.push(b'\n');
+                return Ok(bytes_of(Media::Json, code, bytes));
+            }
+            Media::Protobuf => {
+                let bytes = crate::protobuf::encode_json(&resource.gvk(), &bytes)?;
+                return Ok(bytes_of(Media::Protobuf, code, bytes));
+            }
+            Media::Yaml => {}
+        }
     }
     shaped(cx, resource, form, code, &objects::decode(resource, stored)?)
 }
@@ -152,6 +161,9 @@ pub async fn list(
     if form == Form::default() {
         return list_json(resource, &items, &meta).await;
     }
+    if form.shape == Shape::Object && form.media == Media::Protobuf {
+        return list_protobuf(resource, &items, &meta).await;
+    }
     let mut pace = Pace::default();
     let mut values = Vec::with_capacity(items.len());
     for stored in &items {
@@ -183,13 +195,14 @@ async fn list_json(resource: &Resource, items: &[Stored], meta: &ListMeta) -> Re
     // `{…}\n` without its end, and the items behind it.
     out.extend_from_slice(&head[..head.len() - 2]);
     out.extend_from_slice(b",\"items\":[");
+    let current = Current::of(resource);
     let mut pace = Pace::default();
     for (i, stored) in items.iter().enumerate() {
         pace.step().await;
         if i > 0 {
             out.push(b',');
         }
-        if objects::is_current(resource, stored) {
+        if current.is(stored) {
             if resource.def.custom {
                 stored.write_json(&mut out)
             } else {
@@ -206,6 +219,28 @@ async fn list_json(resource: &Resource, items: &[Stored], meta: &ListMeta) -> Re
     }
     out.extend_from_slice(b"]}\n");
     Ok(bytes_of(Media::Json, StatusCode::OK, out))
+}
+
+/// From text to text: no item is made a value of.
+async fn list_protobuf(resource: &Resource, items: &[Stored], meta: &ListMeta) -> Result<Answer, Status> {
+    let size: usize = items.iter().map(Stored::len).sum();
+    let kind = GroupVersionKind { kind: resource.def.list_kind.clone(), ..resource.gvk() };
+    let mut list = crate::protobuf::list(kind, &meta.to_value(), size)?;
+    let current = Current::of(resource);
+    let mut text = Vec::new();
+    let mut pace = Pace::default();
+    for stored in items {
+        pace.step().await;
+        if current.is(stored) {
+            text.clear();
+            stored.write_json_untyped(&mut text);
+        } else {
+            text = body::to_json(&objects::decode(resource, stored)?);
+        }
+        list.push(&text).map_err(crate::protobuf::no_form)?;
+    }
+    let bytes = list.finish().map_err(crate::protobuf::no_form)?;
+    Ok(bytes_of(Media::Protobuf, StatusCode::OK, bytes))
 }
 
 fn untyped(object: &mut Value) {
@@ -272,6 +307,7 @@ impl EventType {
 pub struct EventEncoder {
     resource: Resource,
     form: Form,
+    current: Current,
     include: table::Include,
     printer: Option<Printer>,
     /// A table tells its columns with its first event only.
@@ -285,18 +321,31 @@ impl EventEncoder {
             Shape::Table => (table::Include::parse(&cx.query)?, Some(Printer::new(resource)?)),
             _ => (table::Include::CELLS, None),
         };
-        Ok(Self { resource: resource.clone(), form, include, printer, definitions_sent: false })
+        let current = Current::of(resource);
+        Ok(Self { resource: resource.clone(), form, current, include, printer, definitions_sent: false })
     }
 
     /// An event of an object.
     pub fn event(&mut self, event: EventType, stored: &Stored, out: &mut Vec<u8>) -> Result<(), Status> {
-        if self.form == Form::default() && objects::is_current(&self.resource, stored) {
-            out.extend_from_slice(b"{\"type\":\"");
-            out.extend_from_slice(event.as_str().as_bytes());
-            out.extend_from_slice(b"\",\"object\":");
-            stored.write_json(out);
-            out.extend_from_slice(b"}\n");
-            return Ok(());
+        if self.form.shape == Shape::Object && self.current.is(stored) {
+            match self.form.media {
+                Media::Json => {
+                    out.extend_from_slice(b"{\"type\":\"");
+                    out.extend_from_slice(event.as_str().as_bytes());
+                    out.extend_from_slice(b"\",\"object\":");
+                    stored.write_json(out);
+                    out.extend_from_slice(b"}\n");
+                    return Ok(());
+                }
+                Media::Protobuf => {
+                    let mut text = Vec::with_capacity(stored.len());
+                    stored.write_json(&mut text);
+                    let kind = self.resource.gvk();
+                    out.extend_from_slice(&crate::protobuf::encode_event_json(event.as_str(), &kind, &text)?);
+                    return Ok(());
+                }
+                Media::Yaml => {}
+            }
         }
         let object = objects::decode(&self.resource, stored)?;
         let shown = match self.form.shape {

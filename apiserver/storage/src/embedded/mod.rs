@@ -30,8 +30,8 @@ use self::tables::{
 };
 use self::writer::{Command, Position, Writer};
 use crate::{
-    Error, GetResponse, RangeRequest, RangeResponse, Result, Revision, Store, StoreStatus, Txn, TxnResponse,
-    WatchRequest, WatchStream, validate,
+    Error, GetResponse, Op, OpResult, RangeRequest, RangeResponse, Result, Revision, Store, StoreStatus, Txn,
+    TxnResponse, WatchRequest, WatchStream, validate,
 };
 
 /// How many bytes of requests may wait for the writer, in units of 1 KiB.
@@ -259,6 +259,16 @@ impl Shared {
         Ok(Snapshot { transaction, current, compacted })
     }
 
+    /// Reads keys in one state of the file, which has all that was acknowledged: nothing waits for the writer, and so for
+    /// the syncs of what others write.
+    fn read_together(&self, keys: &[&[u8]]) -> Result<TxnResponse> {
+        let snapshot = self.snapshot()?;
+        let versions = snapshot.versions()?;
+        let read = |key: &&[u8]| Ok(OpResult::Get(get_at(&versions, key, snapshot.current, false)?));
+        let results = keys.iter().map(read).collect::<Result<_>>()?;
+        Ok(TxnResponse { succeeded: true, revision: snapshot.current, results })
+    }
+
     fn range(&self, request: &RangeRequest) -> Result<RangeResponse> {
         let snapshot = self.snapshot()?;
         let at = snapshot.at(request.revision)?;
@@ -275,6 +285,19 @@ impl Snapshot {
         check_revision(revision, self.current, self.compacted)?;
         Ok(revision.unwrap_or(self.current))
     }
+}
+
+/// The keys of a transaction that does no more than read some.
+fn keys_only_read(txn: &Txn) -> Option<Vec<&[u8]>> {
+    if !txn.compares.is_empty() || txn.success.is_empty() {
+        return None;
+    }
+    let mut keys: Vec<&[u8]> = Vec::with_capacity(txn.success.len());
+    for op in &txn.success {
+        let Op::Get { key } = op else { return None };
+        keys.push(key);
+    }
+    Some(keys)
 }
 
 /// Runs what may block on reading the file away from the async threads.
@@ -309,6 +332,9 @@ impl Store for EmbeddedStore {
         validate::txn(&txn)?;
         if let Some(error) = self.shared.hub.ended() {
             return Err(error);
+        }
+        if let Some(keys) = keys_only_read(&txn) {
+            return self.shared.read_together(&keys);
         }
         let bytes = validate::size(&txn);
         let permits = (bytes as u32 / 1024 + 1).min(WAITING_KIB);
