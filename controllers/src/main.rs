@@ -18,6 +18,10 @@ use kplane_controllers::runtime::shutdown;
 use kplane_controllers::{ManagementOptions, TenantOptions, run_management};
 use kube::Client;
 
+/// It gives memory back once a burst is over.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// The controllers of kplane.
 #[derive(Parser)]
 #[command(name = "kplane-controllers", version)]

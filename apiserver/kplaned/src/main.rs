@@ -2,6 +2,10 @@
 
 use clap::Parser;
 
+/// It gives memory back once a burst is over.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let cli = kplaned::args::Cli::parse();

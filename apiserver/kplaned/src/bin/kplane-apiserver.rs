@@ -7,6 +7,10 @@ use kplane_controllers::TenantOptions;
 use kplane_controllers::runtime::lease::LeaseOptions;
 use tokio_util::sync::CancellationToken;
 
+/// It gives memory back once a burst is over.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 #[derive(Parser)]
 #[command(name = "kplane-apiserver", version)]
 struct Cli {
