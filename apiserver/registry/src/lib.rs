@@ -26,6 +26,7 @@ mod layer;
 mod layer_set;
 mod layer_sweep;
 mod life;
+mod often;
 mod page;
 mod read;
 mod registry;

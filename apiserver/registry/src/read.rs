@@ -73,6 +73,7 @@ impl Registry {
                 return Ok(object);
             }
         }
+        core.note_read(vcp, &key.resource);
         core.read_object(vcp, key).await
     }
 
@@ -188,6 +189,7 @@ impl Core {
                 if vcp.fence > revision {
                     continue;
                 }
+                self.note_read(&vcp, resource);
                 return self.list_store(&vcp, resource, &request, &span, predicate, revision).await;
             }
             let set = match hot {

@@ -13,6 +13,7 @@ use crate::fresh::{self, Progress};
 use crate::hot::{HotSet, Limits};
 use crate::keys::Keyspace;
 use crate::layer_set::Layers;
+use crate::often::Reads;
 use crate::sets::{Sets, sweep_period};
 use crate::track::{Tracker, Trackers};
 use crate::usage::Usages;
@@ -97,6 +98,7 @@ pub(crate) struct Core {
     pub directory: Directory,
     pub layers: Layers,
     pub sets: Sets,
+    pub reads: Reads,
     pub across: Across,
     pub trackers: Trackers,
     pub usages: Usages,
@@ -157,6 +159,7 @@ impl Registry {
             directory: Directory::default(),
             layers,
             sets: Sets::default(),
+            reads: Reads::default(),
             across: Across::new(limits.watch_buffer),
             trackers: Trackers::default(),
             usages: Usages::default(),

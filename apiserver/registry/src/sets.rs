@@ -201,6 +201,7 @@ impl Core {
         let clock = self.clock();
         let idle = u64::try_from(self.options.idle.as_millis()).unwrap_or(u64::MAX);
         self.usages.sweep(clock.saturating_sub(idle));
+        self.reads.forget();
         let mut unused = Vec::new();
         let mut total = 0;
         for set in self.sets.all() {

@@ -33,6 +33,8 @@ macro_rules! registry_suite {
             objects::an_object_is_created_read_changed_and_deleted,
             objects::inherited_objects_are_read_materialised_and_hidden,
             objects::pages_show_one_revision,
+            objects::pages_know_how_many_are_behind,
+            objects::what_is_read_often_is_held_in_memory,
             objects::a_second_registry_sees_what_was_acknowledged,
             model::random_writes_read_back_as_the_model,
             life::a_closed_control_plane_refuses_writers_who_have_not_noticed,

@@ -107,6 +107,50 @@ pub async fn inherited_objects_are_read_materialised_and_hidden(store: SharedSto
     assert_eq!(cold.stats().hot_sets, 0);
 }
 
+pub async fn what_is_read_often_is_held_in_memory(store: SharedStore) {
+    let (one, two) = (open(&store).await, open(&store).await);
+    let vcp = one.root();
+    let key = key("a", "x");
+    put(&one, &vcp, &key, "1").await;
+    let mut reads = 0;
+    while one.stats().hot_sets == 0 {
+        assert_eq!(data(&one.get(&vcp, &key).await.unwrap().unwrap()), "1");
+        reads += 1;
+    }
+    assert!(reads > 100);
+    assert_eq!(two.stats().hot_sets, 0);
+    // What another server was told is written is what is read.
+    for n in 0..50 {
+        remove(&two, &vcp, &key).await;
+        assert!(one.get(&vcp, &key).await.unwrap().is_none());
+        put(&two, &vcp, &key, &n.to_string()).await;
+        assert_eq!(data(&one.get(&vcp, &key).await.unwrap().unwrap()), n.to_string());
+    }
+    assert_eq!(one.stats().hot_sets, 1);
+}
+
+pub async fn pages_know_how_many_are_behind(store: SharedStore) {
+    let registry = open(&store).await;
+    let vcp = registry.root();
+    for name in ["a", "b", "c", "d", "e"] {
+        put(&registry, &vcp, &key("n", name), "1").await;
+    }
+    let mut request = ListRequest { limit: Some(2), ..Default::default() };
+    let mut told = Vec::new();
+    loop {
+        let page = registry.list(&vcp, &config_maps(), request.clone()).await.unwrap();
+        told.push((names(&page).len(), page.remaining));
+        let Some(next) = page.next else { break };
+        // What is written meanwhile is of no page.
+        put(&registry, &vcp, &key("n", "f"), "1").await;
+        remove(&registry, &vcp, &key("n", "f")).await;
+        request.after = Some(next);
+        request.version = ResourceVersion::Exact(page.revision);
+        request.behind = page.remaining;
+    }
+    assert_eq!(told, [(2, Some(3)), (2, Some(1)), (1, None)]);
+}
+
 pub async fn pages_show_one_revision(store: SharedStore) {
     let (one, two) = (open(&store).await, open(&store).await);
     let base = layer(&["k", "m"], "base");
