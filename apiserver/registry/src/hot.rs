@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 
 use crate::encoded::{self, Form};
-use crate::keys::{namespace_prefix, push_segment};
+use crate::keys::namespace_prefix;
 use crate::layer::Template;
 use crate::layer_set::Inherited;
+use crate::watchers::{Filter, Watchers};
 use crate::{Error, Stored, Vcp};
 
 /// What an entry of a set costs beside its bytes and its key, roughly.
@@ -181,38 +182,6 @@ pub(crate) fn merge<'a>(
     })
 }
 
-/// Which objects of a resource a watch is about.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Filter {
-    prefix: String,
-    name: Option<String>,
-}
-
-impl Filter {
-    pub fn new(namespace: Option<&str>, name: Option<&str>) -> Self {
-        let name = name.map(|name| {
-            let mut encoded = String::new();
-            push_segment(&mut encoded, name);
-            encoded
-        });
-        Self { prefix: namespace.map(namespace_prefix).unwrap_or_default(), name }
-    }
-
-    pub fn matches(&self, rel: &str) -> bool {
-        rel.starts_with(&self.prefix)
-            && self.name.as_deref().is_none_or(|name| rel.rsplit('/').next() == Some(name))
-    }
-}
-
-/// The sending side of one watch.
-#[derive(Debug)]
-struct Watcher {
-    filter: Filter,
-    events: mpsc::Sender<Arc<SetEvent>>,
-    /// Why it ended, told before the channel closes.
-    end: Arc<OnceLock<Error>>,
-}
-
 /// The receiving side of one watch.
 #[derive(Debug)]
 pub(crate) struct Subscription {
@@ -247,7 +216,7 @@ struct Loaded {
     window_bytes: usize,
     /// Every event after this revision is in the window.
     window_from: u64,
-    watchers: Vec<Watcher>,
+    watchers: Watchers,
 }
 
 #[derive(Debug)]
@@ -340,7 +309,7 @@ impl HotSet {
             window: VecDeque::new(),
             window_bytes: 0,
             window_from: revision,
-            watchers: Vec::new(),
+            watchers: Watchers::default(),
         });
         for change in pending {
             self.apply_one(&mut loaded, change)?;
@@ -398,20 +367,7 @@ impl HotSet {
     }
 
     fn announce(&self, loaded: &mut Loaded, rel: &str, event: Arc<SetEvent>) {
-        loaded.watchers.retain(|watcher| {
-            if !watcher.filter.matches(rel) {
-                return true;
-            }
-            match watcher.events.try_send(event.clone()) {
-                Ok(()) => true,
-                Err(mpsc::error::TrySendError::Closed(_)) => false,
-                Err(mpsc::error::TrySendError::Full(_)) => {
-                    // Whoever set another reason first was right too.
-                    let _ = watcher.end.set(Error::TooSlow);
-                    false
-                }
-            }
-        });
+        loaded.watchers.tell(rel, &event);
         let weight = event_bytes(&event);
         loaded.window_bytes += weight;
         self.bytes.fetch_add(weight, Ordering::Relaxed);
@@ -440,10 +396,7 @@ impl HotSet {
     pub fn end(&self, reason: Error) {
         let old = std::mem::replace(&mut *self.lock(), State::Ended(reason.clone()));
         if let State::Ready(loaded) = old {
-            for watcher in &loaded.watchers {
-                // A watch that was cut off before keeps that reason.
-                let _ = watcher.end.set(reason.clone());
-            }
+            loaded.watchers.end(&reason);
         }
         self.settled.send_replace(true);
     }
@@ -453,8 +406,7 @@ impl HotSet {
         match &mut *self.lock() {
             State::Ready(loaded) => {
                 self.trim(loaded, Some(now));
-                loaded.watchers.retain(|watcher| !watcher.events.is_closed());
-                loaded.watchers.len()
+                loaded.watchers.sweep()
             }
             // One that is being loaded is wanted.
             State::Loading(_) => 1,
@@ -465,7 +417,7 @@ impl HotSet {
     /// How many objects are in it, tombstones not counted, and how many watch it.
     pub fn count(&self) -> (usize, usize) {
         match &*self.lock() {
-            State::Ready(loaded) => (loaded.objects.len(), loaded.watchers.len()),
+            State::Ready(loaded) => (loaded.objects.len(), loaded.watchers.count()),
             State::Loading(_) | State::Ended(_) => (0, 0),
         }
     }
@@ -545,9 +497,7 @@ impl HotSet {
             }
             _ => Vec::new(),
         };
-        let (sender, events) = mpsc::channel(self.limits.watch_buffer);
-        let end = Arc::new(OnceLock::new());
-        loaded.watchers.push(Watcher { filter, events: sender, end: end.clone() });
+        let (events, end) = loaded.watchers.join(filter, self.limits.watch_buffer);
         Ok(Subscription { events, end, objects: shown, replay, joined_at, needs_history })
     }
 }

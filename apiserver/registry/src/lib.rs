@@ -36,6 +36,7 @@ mod track;
 mod usage;
 mod vcp;
 mod watch;
+mod watchers;
 mod write;
 
 pub use across::{AcrossEvent, AcrossItem, AcrossPage, AcrossPosition, AcrossRequest};

@@ -11,9 +11,10 @@ use kplane_storage::{
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
-use crate::hot::{EventKind, Filter, HotSet, SetEvent, Subscription, transition};
+use crate::hot::{EventKind, HotSet, SetEvent, Subscription, transition};
 use crate::registry::{Core, Registry};
 use crate::sets::{ATTEMPTS, rel_of};
+use crate::watchers::Filter;
 use crate::{Error, ResourceKey, Stored, Vcp};
 
 /// How often a watch that wants bookmarks gets one.
