@@ -303,3 +303,25 @@ fn a_stored_rule_that_does_not_compile_fails_every_object() {
         "{found:?}"
     );
 }
+
+#[test]
+fn rules_do_not_look_at_null_but_those_around_it_do() {
+    let raw = spec(
+        json!({
+            "limit": {"type": "integer", "nullable": true, "x-kubernetes-validations": [
+                {"rule": "self == 123"}, {"rule": "self >= oldSelf"}]},
+            "list": {"type": "array", "maxItems": 9, "items": {"type": "string", "nullable": true, "maxLength": 9,
+                "x-kubernetes-validations": [{"rule": "self == 'a'"}]}},
+        }),
+        json!([{"rule": "!has(self.list) || self.list.all(each, dyn(each) == null || each == 'a')"}]),
+    );
+    assert_eq!(told(check_rules(&raw, &Path::root())), Vec::<String>::new());
+    let rules = compiled(&raw);
+    let spec = |limit: Value| json!({"spec": {"limit": limit, "list": ["a", null]}});
+    assert_eq!(told(rules.validate(&spec(Value::Null), None)), Vec::<String>::new());
+    assert_eq!(told(rules.validate(&spec(json!(123)), Some(&spec(Value::Null)))), Vec::<String>::new());
+    assert_eq!(
+        told(rules.validate(&spec(json!(5)), None)),
+        ["spec.limit: Invalid value: failed rule: self == 123"]
+    );
+}

@@ -15,7 +15,6 @@ use crate::eval::Activation;
 use crate::library::Stop;
 use crate::program::{Budget, LIMIT_EXCEEDED, OUT_OF_BUDGET, Program};
 use crate::schema::{Decl, declare};
-use crate::syntax::ast::{Expr, Kind};
 use crate::value::{Value as CelValue, from_json};
 
 /// What all rules of an object may cost.
@@ -94,11 +93,11 @@ fn node(schema: &Arc<Schema>, root: bool, long: &mut bool) -> Option<Node> {
 fn compiled(rule: &ValidationRule, schema: &Schema, decl: &Decl) -> Rule {
     let Expressions { rule: found, message, rule_error, message_error } = expressions(rule, decl);
     let uses_old = found.as_ref().is_some_and(|found| found.expr.mentions("oldSelf"));
-    let may_take_long = found.as_ref().is_some_and(|found| loops(&found.expr));
     let program = match (found, rule_error) {
         (Some(found), None) => Ok(Program::new(&found)),
         (_, told) => Err(format!("rule compile error: {}", told.unwrap_or_default())),
     };
+    let may_take_long = program.as_ref().is_ok_and(|program: &Program| program.may_take_long);
     Rule {
         source: rule.clone(),
         program,
@@ -108,15 +107,6 @@ fn compiled(rule: &ValidationRule, schema: &Schema, decl: &Decl) -> Rule {
         uses_old,
         may_take_long,
     }
-}
-
-fn loops(expr: &Expr) -> bool {
-    let own = match &expr.kind {
-        Kind::Comprehension(inner) => &*inner.var != "#unused",
-        Kind::Call(call) => matches!(&*call.function, "matches" | "find" | "findAll"),
-        _ => false,
-    };
-    own || expr.below().into_iter().any(loops)
 }
 
 /// `Invalid value: told`; rules do not show the value.
@@ -160,9 +150,11 @@ struct Walk {
 
 impl Walk {
     fn node(&mut self, node: &Node, value: &Value, mut at: At<'_>, path: &Path) {
-        if value.is_null() && !node.schema.nullable {
+        // What may be null is for the rules of what is around it to look at.
+        if value.is_null() {
             return;
         }
+        at.old = at.old.filter(|old| !old.is_null());
         at.unchanged |= at.old == Some(value);
         self.rules(node, value, at, path);
         match value {

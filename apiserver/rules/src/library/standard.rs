@@ -438,7 +438,8 @@ pub(crate) fn select<'a>(value: &Value<'a>, field: &Text<'_>) -> Outcome<'a> {
             None => failed(format!("no such key: {}", &**field)),
         },
         Value::Optional(_) => optional_select(value, field),
-        _ => no_overload(),
+        // As upstream: what has no fields has no such field.
+        _ => failed(format!("no such key: {}", &**field)),
     }
 }
 
@@ -447,7 +448,7 @@ pub(crate) fn optional_select<'a>(value: &Value<'a>, field: &Text<'_>) -> Outcom
         Value::Optional(None) => Ok(Value::none()),
         Value::Optional(Some(inner)) => optional_select(inner, field),
         Value::Map(map) => Ok(map.field(field).map_or(Value::none(), Value::some)),
-        _ => no_overload(),
+        _ => Ok(Value::none()),
     }
 }
 
@@ -458,6 +459,6 @@ pub(crate) fn has<'a>(value: &Value<'_>, field: &Text<'_>) -> Outcome<'a> {
         Value::Map(map) => Ok(Value::Bool(map.field(field).is_some())),
         Value::Optional(None) => Ok(Value::Bool(false)),
         Value::Optional(Some(inner)) => has(inner, field),
-        _ => no_overload(),
+        _ => Ok(Value::Bool(false)),
     }
 }
