@@ -152,6 +152,11 @@ pub trait Reader: Send + Sync {
         Err(format!("Post {:?}: there is no network", client.url()))
     }
 
+    /// A place among the evaluations that may take long, kept until it is dropped. Without others there is always one.
+    async fn place(&self) -> Box<dyn Send> {
+        Box::new(())
+    }
+
     /// Counts a call of a webhook.
     fn observe(&self, _call: webhook::Observation) {}
 }

@@ -4,6 +4,7 @@ use crate::check::{Checked, Environment, Type, check};
 use crate::eval::{Activation, Machine, Node, plan};
 use crate::library::{Outcome, Stop};
 use crate::syntax;
+use crate::syntax::ast::{Expr, Kind};
 
 /// What one evaluation may cost.
 pub(crate) const PER_CALL: u64 = 1_000_000;
@@ -45,6 +46,8 @@ pub(crate) struct Program {
     node: Node,
     /// Its type.
     pub result: Type,
+    /// It loops, or looks for patterns.
+    pub may_take_long: bool,
 }
 
 /// More brackets and conditions within each other than this are read on a stack of their own.
@@ -70,6 +73,16 @@ pub(crate) fn checked(source: &str, environment: &Environment) -> Result<Checked
     deep.and_then(|found| found)
 }
 
+/// Whether it does more than it has words.
+fn loops(expr: &Expr) -> bool {
+    let own = match &expr.kind {
+        Kind::Comprehension(inner) => &*inner.var != "#unused",
+        Kind::Call(call) => matches!(&*call.function, "matches" | "find" | "findAll"),
+        _ => false,
+    };
+    own || expr.below().into_iter().any(loops)
+}
+
 /// How deep an expression may go, by its brackets and conditions; those in texts count, too.
 fn nesting(source: &str) -> usize {
     let (mut now, mut deepest, mut conditions) = (0_usize, 0, 0);
@@ -87,7 +100,11 @@ fn nesting(source: &str) -> usize {
 
 impl Program {
     pub(crate) fn new(checked: &Checked) -> Self {
-        Self { node: plan(checked), result: checked.type_of(&checked.expr).clone() }
+        Self {
+            node: plan(checked),
+            result: checked.type_of(&checked.expr).clone(),
+            may_take_long: loops(&checked.expr),
+        }
     }
 
     pub(crate) fn compile(source: &str, environment: &Environment) -> Result<Self, String> {

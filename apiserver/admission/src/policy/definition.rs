@@ -47,6 +47,8 @@ pub(super) struct Policy {
     pub mutations: Vec<Mutation>,
     /// It is applied again when others changed the object after it.
     pub reinvoked: bool,
+    /// One of its expressions, beside its conditions, may keep a processor busy.
+    pub may_take_long: bool,
 }
 
 pub(super) struct Validation {
@@ -167,12 +169,12 @@ impl Policy {
                 .map(|source| compiler.message(source)),
             reason: text(validation, "reason").to_owned(),
         });
-        let validations = validations.collect();
+        let validations: Vec<Validation> = validations.collect();
         let audits = list(spec, "auditAnnotations").map(|audit| {
             let source = text(audit, "valueExpression").trim();
             (text(audit, "key").to_owned(), compiler.compile(source, Wanted::TextOrNull))
         });
-        let audits = audits.collect();
+        let audits: Vec<(String, Expression)> = audits.collect();
         let mutations = list(spec, "mutations").map(|mutation| {
             let applies = text(mutation, "patchType") == "ApplyConfiguration";
             let (field, wanted) =
@@ -180,7 +182,14 @@ impl Policy {
             let source = object::str_at(mutation, &[field, "expression"]).trim();
             Mutation { applies, expression: compiler.compile(source, wanted) }
         });
-        let mutations = mutations.collect();
+        let mutations: Vec<Mutation> = mutations.collect();
+        let named = variables.iter().chain(&audits).map(|(_, expression)| expression);
+        let validating =
+            validations.iter().flat_map(|one| [Some(&one.expression), one.message_expression.as_ref()]);
+        let may_take_long = named
+            .chain(validating.flatten())
+            .chain(mutations.iter().map(|one| &one.expression))
+            .any(Expression::may_take_long);
         Self {
             fails_closed: text(spec, "failurePolicy") != "Ignore",
             param_kind,
@@ -191,6 +200,7 @@ impl Policy {
             audits,
             mutations,
             reinvoked: text(spec, "reinvocationPolicy") == "IfNeeded",
+            may_take_long,
             spec: spec.clone(),
         }
     }

@@ -6,9 +6,10 @@ use kplane_rules::admission::{Answers, Expression, Failure, Inputs, Session, Ver
 use serde_json::Value;
 
 use super::definition::Policy;
+use crate::apart::in_turn;
 use crate::webhook::matching::{Seen, ask, converted};
 use crate::webhook::review;
-use crate::{Attributes, Operation, apart};
+use crate::{Attributes, Operation};
 
 /// A write as a policy sees it.
 pub(super) struct Subject {
@@ -79,7 +80,10 @@ pub(super) async fn conditions(
         return Ok(Ok(true));
     }
     loop {
-        let verdict = apart(|| policy.conditions.matches(&subject.inputs(params, answers)));
+        let long = policy.conditions.may_take_long();
+        let known = &*answers;
+        let matches = || policy.conditions.matches(&subject.inputs(params, known));
+        let verdict = in_turn(attributes.reader, long, matches).await;
         match verdict {
             Ok(Verdict::Matches) => return Ok(Ok(true)),
             Ok(Verdict::Excluded(_)) => return Ok(Ok(false)),
@@ -93,14 +97,16 @@ pub(super) async fn conditions(
     }
 }
 
-/// Runs an evaluation as often as it has questions for the authorizer.
+/// Runs an evaluation of a policy as often as it has questions for the authorizer.
 pub(super) async fn answered<T>(
+    policy: &Policy,
     attributes: &Attributes<'_>,
     answers: &mut Answers,
-    mut run: impl FnMut(&Answers) -> Result<T, Box<kplane_rules::admission::Question>>,
+    mut run: impl FnMut(&Answers) -> Result<T, Box<kplane_rules::admission::Question>> + Send,
 ) -> Result<T, Status> {
     loop {
-        match apart(|| run(answers)) {
+        let known = &*answers;
+        match in_turn(attributes.reader, policy.may_take_long, || run(known)).await {
             Ok(done) => return Ok(done),
             Err(question) => {
                 let decision = ask(attributes, &question).await?;

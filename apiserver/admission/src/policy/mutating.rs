@@ -181,7 +181,7 @@ async fn one(
             let mut subject = subject;
             for mutation in &policy.mutations {
                 // Each sees what those before it made, and its variables anew.
-                let made = answered(attributes, answers, |answers| {
+                let made = answered(policy, attributes, answers, |answers| {
                     let session = Session::new(subject.inputs(param, answers), &policy.variables);
                     value(&session, &mutation.expression, &mut Budget::new(POLICY_BUDGET))
                 });

@@ -205,7 +205,7 @@ async fn evaluate(
             return Ok(Found { objections: vec![objection], ..Found::default() });
         }
     }
-    answered(attributes, answers, |answers| {
+    answered(policy, attributes, answers, |answers| {
         run(policy, &Session::new(subject.inputs(params, answers), &policy.variables))
     })
     .await

@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use super::hook::{Hook, Rule};
 use super::review;
-use crate::{AccessCheck, Attributes, Configuration, Operation, apart};
+use crate::apart::in_turn;
+use crate::{AccessCheck, Attributes, Configuration, Operation};
 
 /// Objects that no webhook sees: a webhook that refuses all would never be removed again.
 const EXEMPT: [&str; 6] = [
@@ -87,7 +88,8 @@ pub(super) async fn matches(
             namespace_object: &Value::Null,
             answers: &answers,
         };
-        match apart(|| hook.conditions.matches(&inputs)) {
+        let long = hook.conditions.may_take_long();
+        match in_turn(attributes.reader, long, || hook.conditions.matches(&inputs)).await {
             Ok(verdict) => break verdict,
             Err(question) => {
                 let decision = ask(attributes, &question).await?;

@@ -51,6 +51,11 @@ impl MatchConditions {
         self.0.is_empty()
     }
 
+    /// Whether one of them may keep a processor busy.
+    pub fn may_take_long(&self) -> bool {
+        self.0.iter().any(|condition| condition.expression.may_take_long())
+    }
+
     /// Whether a request is meant. The error is a question to ask first.
     pub fn matches(&self, inputs: &Inputs<'_>) -> Result<Verdict, Box<Question>> {
         let mut budget = Budget::new(MATCH_CONDITIONS_BUDGET);

@@ -35,6 +35,11 @@ impl Expression {
         &self.source
     }
 
+    /// Whether it may keep a processor busy: it loops, or looks for patterns.
+    pub fn may_take_long(&self) -> bool {
+        self.program.as_ref().is_ok_and(|program| program.may_take_long)
+    }
+
     /// Its value in JSON.
     pub fn evaluate(&self, inputs: &Inputs<'_>, budget: &mut Budget) -> Result<Value, Failure> {
         Session::new(*inputs, &[]).evaluate(self, budget)

@@ -129,6 +129,10 @@ impl Reader for VcpReader<'_> {
         self.app.post(self.vcp, client, body, timeout).await
     }
 
+    async fn place(&self) -> Box<dyn Send> {
+        Box::new(crate::heavy::place(self.vcp.id).await)
+    }
+
     fn observe(&self, call: Observation) {
         self.app.metrics.webhook(&call);
     }
