@@ -62,14 +62,18 @@ pub fn jwks(cx: &Cx) -> Result<Answer, Status> {
         return Err(not_acceptable_of(&["application/jwk-set+json"]));
     }
     let keys = body::to_json(&cx.app.identities.jwks(&cx.vcp)?);
-    let mut answer = body::answer(StatusCode::OK, "application/jwk-set+json", keys);
-    answer
-        .headers_mut()
-        .insert(http::header::CACHE_CONTROL, http::HeaderValue::from_static("public, max-age=3600"));
-    Ok(answer)
+    Ok(kept_for_an_hour(body::answer(StatusCode::OK, "application/jwk-set+json", keys)))
 }
 
 /// Where an OpenID Connect relying party finds those keys.
 pub fn openid_configuration(cx: &Cx) -> Result<Answer, Status> {
-    Ok(body::json(StatusCode::OK, &cx.app.identities.openid_configuration(&cx.vcp)?))
+    let configuration = cx.app.identities.openid_configuration(&cx.vcp)?;
+    Ok(kept_for_an_hour(body::json(StatusCode::OK, &configuration)))
+}
+
+/// Says that anybody may keep an answer for so long.
+fn kept_for_an_hour(mut answer: Answer) -> Answer {
+    let value = http::HeaderValue::from_static("public, max-age=3600");
+    answer.headers_mut().insert(http::header::CACHE_CONTROL, value);
+    answer
 }

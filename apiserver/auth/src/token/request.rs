@@ -48,6 +48,8 @@ pub struct TokenRequestOutcome {
     pub response: Value,
     /// The credential's id, for the audit annotation `authentication.kubernetes.io/issued-credential-id`.
     pub credential_id: String,
+    /// What the client is to be told beside.
+    pub warning: Option<String>,
 }
 
 impl fmt::Debug for TokenRequestOutcome {
@@ -194,8 +196,18 @@ impl ServiceAccountTokens {
                 ));
             }
         }
-        let asked = expiration(request)?;
-        let asked = self.longest.map_or(asked, |longest| asked.min(longest));
+        let (said, real) = (object::uid(request), object::uid(account));
+        if !said.is_empty() && said != real {
+            let why = format!(
+                "the UID in the token request ({said}) does not match the UID of the service account ({real})"
+            );
+            let kind = GroupResource::new("authentication.k8s.io", "TokenRequest");
+            return Err(Status::conflict(&kind, name, why));
+        }
+        let wanted = expiration(request)?;
+        let asked = self.longest.map_or(wanted, |longest| wanted.min(longest));
+        let warning = (asked < wanted)
+            .then(|| format!("requested expiration of {wanted} seconds shortened to {asked} seconds"));
         let audiences = audiences(request, issuer);
         let bound = object::at(request, &["spec", "boundObjectRef"]).filter(|bound| !bound.is_null());
 
@@ -233,6 +245,7 @@ impl ServiceAccountTokens {
             request.get("metadata").filter(|m| m.is_object()).cloned().unwrap_or_else(|| json!({}));
         metadata["name"] = name.into();
         metadata["namespace"] = namespace.into();
+        metadata["uid"] = real.into();
         metadata["creationTimestamp"] = at(now).into();
         Ok(TokenRequestOutcome {
             response: json!({
@@ -240,6 +253,7 @@ impl ServiceAccountTokens {
                 "status": { "token": token, "expirationTimestamp": at(expires) },
             }),
             credential_id: format!("JTI={jti}"),
+            warning,
         })
     }
 }

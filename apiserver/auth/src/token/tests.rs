@@ -155,6 +155,13 @@ async fn requests_are_checked() {
     let ask = IssueRequest { key_name: "A", issuer: ISSUER, account: &account, request: &request, now: NOW };
     let named = tokens().issue(ask, &objects()).await.unwrap_err();
     assert!(named.message.ends_with("must match the service account name if specified"), "{named}");
+    let request = json!({"metadata": {"uid": "u2"}});
+    let other = tokens().issue(IssueRequest { request: &request, ..ask }, &objects()).await.unwrap_err();
+    let told = "the UID in the token request (u2) does not match the UID of the service account (u1)";
+    assert!(other.code == 409 && other.message.ends_with(told), "{other}");
+    let request = json!({"metadata": {"uid": "u1"}});
+    let issued = tokens().issue(IssueRequest { request: &request, ..ask }, &objects()).await.unwrap();
+    assert_eq!(issued.response["metadata"]["uid"], "u1");
     for (bound, code) in [
         (json!({"apiVersion": "v1", "kind": "Pod", "name": "none"}), 404),
         (json!({"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "another"}), 409),
@@ -242,8 +249,10 @@ async fn no_token_outlives_what_the_server_allows() {
     let tokens = tokens().at_most(Some(1200));
     let (request, account) = (json!({"spec": {"expirationSeconds": 7200}}), account());
     let ask = IssueRequest { key_name: "A", issuer: ISSUER, account: &account, request: &request, now: NOW };
-    let issued = tokens.issue(ask, &objects()).await.unwrap().response;
-    assert_eq!(issued["spec"]["expirationSeconds"], 1200);
+    let issued = tokens.issue(ask, &objects()).await.unwrap();
+    assert_eq!(issued.response["spec"]["expirationSeconds"], 1200);
+    let told = "requested expiration of 7200 seconds shortened to 1200 seconds";
+    assert_eq!(issued.warning.as_deref(), Some(told));
 }
 
 #[test]

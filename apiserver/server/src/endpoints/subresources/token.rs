@@ -8,8 +8,8 @@ use kplane_machinery::Status;
 
 use super::{own_kind, require};
 use crate::body::Answer;
+use crate::endpoints::admitting::Admission;
 use crate::endpoints::cx::{Cx, Resource};
-use crate::endpoints::write::Admission;
 use crate::endpoints::{body, decode, output};
 
 /// Answers a `TokenRequest`.
@@ -24,7 +24,8 @@ pub async fn answer(
     let bytes = body::read(incoming).await?;
     let expected = own_kind(sub)?;
     let mut request = decode::object(cx, &bytes, &expected, validation)?;
-    decode::match_path(cx, resource, &mut request, true)?;
+    // Another name than that of the path is told where the token is made.
+    decode::match_path(cx, resource, &mut request, false)?;
     kplane_schema::default(expected.schema, &mut request);
     let gr = resource.group_resource();
     let account = cx
@@ -36,5 +37,8 @@ pub async fn answer(
     admission.mutate(&mut request, None).await?;
     admission.validate(&request, None).await?;
     let outcome = cx.app.identities.issue_token(&cx.app, &cx.vcp, &account, &request).await?;
+    if let Some(warning) = outcome.warning {
+        cx.warn(warning);
+    }
     output::value(cx, StatusCode::CREATED, &outcome.response)
 }
