@@ -9,6 +9,7 @@ mod bitset;
 mod amount;
 mod apps;
 mod batch;
+pub mod ca_bundle;
 pub mod check;
 mod common;
 mod core;

@@ -63,6 +63,12 @@ pub trait Strategy: Send + Sync {
         Vec::new()
     }
 
+    /// Whether validating this object may keep a processor busy, as rules of custom resources do: it is done then when the
+    /// control plane has a place for it.
+    fn may_take_long(&self, _version: &str, _object: &Value) -> bool {
+        false
+    }
+
     /// `Warning` headers for a create or update; `old` is there on update.
     fn warnings(&self, _cx: &Context<'_>, _object: &Value, _old: Option<&Value>) -> Vec<String> {
         Vec::new()

@@ -27,7 +27,7 @@ pub async fn v2(cx: &Cx) -> Result<Answer, Status> {
     let accepted = cx.headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or("");
     let protobuf = accepted.contains(PROTOBUF_V2);
     // The largest document there is: making it must not hold up others.
-    let (bytes, hash) = crate::heavy::run(move || {
+    let (bytes, hash) = crate::heavy::run(cx.vcp.id, move || {
         let resources: Vec<ResourcePaths> = groups
             .0
             .iter()
@@ -111,7 +111,8 @@ fn hash_of(gv: &GroupVersion, defs: &[Arc<ResourceDef>]) -> String {
     openapi::hash(parts.as_bytes())
 }
 
-fn with_etag(cx: &Cx, document: Vec<u8>, hash: &str) -> Answer {
+/// A document, unless it is known by its hash.
+pub(crate) fn with_etag(cx: &Cx, document: Vec<u8>, hash: &str) -> Answer {
     let etag = format!("\"{hash}\"");
     let same = cx.headers.get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == etag.as_bytes());
     let mut answer = if same {
@@ -155,5 +156,7 @@ fn paths_of(def: &ResourceDef, version: &str) -> Option<ResourcePaths> {
             })
             .collect(),
         schema: version_def.schema.clone(),
+        // Those of built-in kinds are not told, as upstream.
+        selectable_fields: if def.custom { version_def.selectable_fields.clone() } else { Vec::new() },
     })
 }

@@ -3,5 +3,6 @@
 
 mod addons;
 mod definitions;
+mod objects;
 mod published;
 mod sets;

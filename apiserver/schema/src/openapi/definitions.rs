@@ -225,6 +225,10 @@ impl Definitions {
         let mut definition = self.custom_value(&resource.schema);
         definition["type"] = "object".into();
         definition["x-kubernetes-group-version-kind"] = gvk(&resource.kind);
+        if !resource.selectable_fields.is_empty() {
+            let fields = resource.selectable_fields.iter().map(|path| json!({"fieldPath": &**path}));
+            definition["x-kubernetes-selectable-fields"] = fields.collect();
+        }
         let metadata = self.refer_meta("ObjectMeta");
         let described = |reference: Value, description: String, form: Form| match form {
             Form::V3 => json!({"allOf": [reference], "description": description}),

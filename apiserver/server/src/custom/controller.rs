@@ -7,6 +7,8 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use kplane_machinery::{Status, object};
 use kplane_registry::{EventKind, ListRequest, ObjectKey, ResourceKey, Stored, Vcp, VcpId};
 use serde_json::{Value, json};
@@ -219,7 +221,10 @@ pub fn accept<'a>(
     }
     // Once established it stays so: only new names may be refused.
     if condition(crd, "Established") != Some("True") {
-        if verdict.conflict.is_none() {
+        if verdict.conflict.is_none() && !converter_is_trusted(crd) {
+            let message = "The conversion webhook CABundle is invalid";
+            set(crd, "Established", "False", "InvalidCABundle", message, now);
+        } else if verdict.conflict.is_none() {
             let message = "the initial names have been accepted";
             set(crd, "Established", "True", "InitialNamesAccepted", message, now);
         } else {
@@ -230,6 +235,13 @@ pub fn accept<'a>(
         set(crd, CONFORMANT, status, reason, &message, now);
     }
     Ok(())
+}
+
+/// Whether there is anybody whom the bundle of the webhook that converts trusts.
+fn converter_is_trusted(crd: &Value) -> bool {
+    let bundle = crd.pointer("/spec/conversion/webhook/clientConfig/caBundle").and_then(Value::as_str);
+    let bundle = STANDARD.decode(bundle.unwrap_or("")).unwrap_or_default();
+    kplane_kinds::ca_bundle::fault(&bundle).is_none()
 }
 
 /// Settles a definition that was just created, before its creator is answered: what it asks for next is most often the kind.

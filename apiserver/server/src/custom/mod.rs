@@ -4,6 +4,7 @@
 //! - `compile`: from a definition to a kind.
 //! - `names`: which of the names a definition asks for it gets.
 //! - `conversion`: from one version to another by a webhook.
+//! - `scale`: what an object must hold where its scale is read from.
 //! - `controller`: what happens to a definition after it is written.
 
 mod compile;
@@ -11,6 +12,7 @@ pub mod controller;
 pub mod conversion;
 mod definitions;
 mod names;
+mod scale;
 mod strategy;
 
 use kplane_registry::ResourceKey;

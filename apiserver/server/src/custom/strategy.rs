@@ -9,6 +9,8 @@ use kplane_machinery::field::ErrorList;
 use kplane_rules::CompiledRules;
 use serde_json::Value;
 
+use super::scale;
+
 /// The rules of a definition, by version; without those that have none.
 pub type VersionRules = HashMap<Arc<str>, Arc<dyn CompiledRules>>;
 
@@ -25,7 +27,8 @@ impl CustomStrategy {
 
     fn validate(&self, cx: &Context<'_>, object: &Value, old: Option<&Value>) -> ErrorList {
         let Some(version) = cx.def.version(cx.version) else { return Vec::new() };
-        let errors = kplane_schema::validate(&version.schema, object, old);
+        let mut errors = kplane_schema::validate(&version.schema, object, old);
+        errors.extend(scale::validate(cx, object));
         match self.rules.get(&version.name) {
             Some(rules) => {
                 let run = || kplane_rules::validate_after(&**rules, object, old, errors);
@@ -57,6 +60,10 @@ impl Strategy for CustomStrategy {
             }
         }
         kplane_machinery::object::set_meta(object, "generation", Some(1.into()));
+    }
+
+    fn may_take_long(&self, version: &str, _object: &Value) -> bool {
+        self.rules.get(version).is_some_and(|rules| rules.may_take_long())
     }
 
     fn validate_create(&self, cx: &Context<'_>, object: &Value) -> ErrorList {

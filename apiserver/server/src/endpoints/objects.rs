@@ -32,6 +32,17 @@ pub fn is_current(resource: &Resource, stored: &Stored) -> bool {
     Current::of(resource).is(stored)
 }
 
+/// Whether an object that is written again as it is would be stored as it is.
+pub fn is_settled(resource: &Resource, stored: &Stored) -> bool {
+    stored.epoch() == resource.def.schema_epoch && stored.api_version() == storage_version(resource)
+}
+
+/// The `apiVersion` that objects are stored with.
+fn storage_version(resource: &Resource) -> String {
+    let group = resource.def.storage_resource().group;
+    GroupVersion { group, version: resource.def.storage_version.clone() }.to_string()
+}
+
 /// A stored object in the version of the request.
 pub fn decode(resource: &Resource, stored: &Stored) -> Result<Value, Status> {
     decode_as(resource, &resource.version, stored)
@@ -102,9 +113,8 @@ pub fn encode(resource: &Resource, object: &Value) -> Result<Encoded, Status> {
     let mut stored = object.clone();
     match &resource.def.storage_group_resource {
         // Another group's objects under this one's names: stored as the other group's.
-        Some(other) => {
-            let version = resource.def.storage_version.clone();
-            let to = GroupVersion { group: other.group.clone(), version }.to_string();
+        Some(_) => {
+            let to = storage_version(resource);
             let strategy = &resource.def.strategy;
             strategy.convert(&mut stored, &resource.api_version(), &to).map_err(Status::internal)?;
         }
