@@ -54,7 +54,7 @@ async fn answer_read(
             if let ["apis", group, version] = rest
                 && let Some(api) = aggregated(cx, group, version).await?
             {
-                return aggregation::proxy(cx, &api, method, incoming).await;
+                return aggregation::openapi::v3(cx, &api, method, incoming).await;
             }
             openapi::v3(cx, &rest.join("/")).await
         }

@@ -27,9 +27,14 @@ fn wardle(asked: &Asked) -> Reply {
         ("GET", "/openapi/v2") => Reply::json(json!({
             "swagger": "2.0", "info": {"title": "wardle", "version": "v0"},
             "paths": {
-                "/apis/wardle.example.test/v1alpha1/namespaces/{namespace}/flunders": {"get": {"responses": {
-                    "200": {"description": "OK", "schema": {"$ref": "#/definitions/test.example.wardle.Flunder"}},
-                }}},
+                "/apis/wardle.example.test/v1alpha1/namespaces/{namespace}/flunders": {"get": {
+                    "x-kubernetes-action": "list",
+                    "x-kubernetes-group-version-kind":
+                        {"group": "wardle.example.test", "version": "v1alpha1", "kind": "Flunder"},
+                    "responses": {
+                        "200": {"description": "OK", "schema": {"$ref": "#/definitions/test.example.wardle.Flunder"}},
+                    },
+                }},
                 "/elsewhere": {},
             },
             "definitions": {
@@ -198,6 +203,38 @@ fn documents_and_connections_are_passed_on() {
     // One that the other server does not agree to is answered as it answers.
     let refused = a.upgrade(&format!("{FLUNDERS}/none"), &headers[..1]).err().unwrap();
     assert!(refused.0 == 404 && refused.1.contains("no flunder"), "{refused:?}");
+}
+
+#[test]
+fn a_server_that_describes_itself_in_version_2_alone_is_shown_in_version_3() {
+    let (a, kubectl, _server) = setup();
+    let hook = Hook::start(|asked| match asked.path.starts_with("/openapi/v3") {
+        true => Reply::code(404),
+        false => wardle(asked),
+    });
+    serve(&a, &hook);
+    a.post(API_SERVICES, &api_service(&hook)).ok();
+    becomes(&a, "True", "Passed");
+    let path = "/openapi/v3/apis/wardle.example.test/v1alpha1";
+    let index = a.get("/openapi/v3").ok();
+    let url = &index["paths"]["apis/wardle.example.test/v1alpha1"]["serverRelativeURL"];
+    let start = format!("/clusters/a/control-plane{path}?hash=");
+    assert!(url.as_str().is_some_and(|url| url.starts_with(&start)), "{url}");
+    let document = a.get(path).ok();
+    assert_eq!((&document["openapi"], &document["info"]["title"]), (&json!("3.0.0"), &json!("wardle")));
+    let flunder = &document["components"]["schemas"]["test.example.wardle.Flunder"];
+    assert_eq!(flunder["properties"]["spec"]["description"], "What it flunders.");
+    let meta = &flunder["properties"]["metadata"];
+    assert!(
+        meta.to_string().contains("#/components/schemas/io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta")
+    );
+    let paths = document["paths"].as_object().unwrap();
+    assert_eq!(
+        paths.keys().collect::<Vec<_>>(),
+        ["/apis/wardle.example.test/v1alpha1/namespaces/{namespace}/flunders"]
+    );
+    let explained = kubectl.run(&["explain", "flunders.spec"]);
+    assert!(explained.stdout.contains("What it flunders."), "{} {}", explained.stdout, explained.stderr);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! The definitions of built-in types are upstream's; the paths are those of the resources given. The deprecated paths
 //! below `watch` are left out.
 
+mod convert;
 mod definitions;
 mod gnostic;
 mod merge;
@@ -17,6 +18,7 @@ use kplane_machinery::{GroupVersion, GroupVersionKind};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha512};
 
+pub use convert::v3_of_v2;
 use definitions::Definitions;
 pub use gnostic::v2_protobuf;
 pub use merge::merge_v2;
@@ -42,6 +44,8 @@ pub struct ResourcePaths {
     pub subresources: Vec<SubresourcePaths>,
     /// The shape of its objects.
     pub schema: SchemaLink,
+    /// The fields a custom resource may be selected by, beside its name and namespace.
+    pub selectable_fields: Vec<Arc<str>>,
 }
 
 /// A subresource as the documents show it.

@@ -21,6 +21,7 @@ fn deployments() -> ResourcePaths {
             schema: None,
         }],
         schema: crate::builtin().get("io.k8s.api.apps.v1.Deployment").unwrap(),
+        selectable_fields: Vec::new(),
     }
 }
 
@@ -42,6 +43,7 @@ fn widgets() -> ResourcePaths {
         verbs: verbs(&["get", "list", "patch"]),
         subresources: Vec::new(),
         schema: schema.into(),
+        selectable_fields: vec!["spec.size".into()],
     }
 }
 
@@ -91,8 +93,11 @@ fn custom_resources_are_described() {
         widget["properties"]["spec"]["properties"]["size"],
         json!({"type": "integer", "default": 1, "maximum": 10, "nullable": true})
     );
+    assert_eq!(widget["x-kubernetes-selectable-fields"], json!([{"fieldPath": "spec.size"}]));
     let document = v2("v1.36.2", &[widgets(), deployments()]);
     assert_closed(&document, &document);
+    let widget = &document["definitions"]["com.example.golden.v1.Widget"];
+    assert_eq!(widget["x-kubernetes-selectable-fields"], json!([{"fieldPath": "spec.size"}]));
     let size = document.pointer("/definitions/com.example.golden.v1.Widget/properties/spec/properties/size");
     assert_eq!(size, Some(&json!({"maximum": 10})));
 }

@@ -13,7 +13,8 @@ use kplane_machinery::Status;
 
 use super::Api;
 use crate::body::{self, Answer};
-use crate::endpoints::cx::Cx;
+use crate::endpoints::cx::{Cx, Upgrade};
+use crate::endpoints::websocket::upgrades;
 
 /// Headers of one connection, not of the message.
 const HOP_BY_HOP: [&str; 9] = [
@@ -50,7 +51,7 @@ pub async fn proxy(cx: &Cx, api: &Api, method: &Method, incoming: Incoming) -> R
         request.headers_mut().insert(header::HOST, host);
     }
     let caller = cx.app.caller(&cx.vcp).await?;
-    if asks_upgrade(&cx.headers) {
+    if upgrades(&cx.headers) {
         return upgrade(cx, &caller, &target, request).await;
     }
     let response = match cx.app.egress.stream(&caller, &target, request).await {
@@ -60,12 +61,6 @@ pub async fn proxy(cx: &Cx, api: &Api, method: &Method, incoming: Incoming) -> R
         }
     };
     Ok(passed_on(cx, response))
-}
-
-/// Whether a request asks for another protocol on its connection (`httpstream.IsUpgradeRequest`).
-fn asks_upgrade(headers: &HeaderMap) -> bool {
-    let options = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
-    options.flat_map(|value| value.split(',')).any(|option| option.trim().eq_ignore_ascii_case("upgrade"))
 }
 
 /// Passes on a request for another protocol; when the other server agrees, both connections are joined.
@@ -79,7 +74,7 @@ async fn upgrade(
     for protocol in cx.headers.get_all(header::UPGRADE) {
         request.headers_mut().append(header::UPGRADE, protocol.clone());
     }
-    let Some(ours) = cx.take_upgrade() else {
+    let Some(Upgrade { upgrade: ours, counted }) = cx.take_upgrade() else {
         return Ok(body::text(StatusCode::BAD_REQUEST, "this connection cannot be upgraded\n"));
     };
     let mut response = match cx.app.egress.upgrade(caller, target, request).await {
@@ -92,6 +87,7 @@ async fn upgrade(
     let theirs = hyper::upgrade::on(&mut response);
     let (shutdown, vcp) = (cx.app.shutdown.clone(), cx.vcp.name.clone());
     tokio::spawn(async move {
+        let _counted = counted;
         let joined = async {
             let (ours, theirs) = tokio::try_join!(ours, theirs)?;
             let copied =
