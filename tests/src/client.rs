@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
-use http::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER, WARNING};
 use http_body_util::BodyExt;
 use hyper_util::rt::TokioIo;
 use kube::client::Body;
@@ -48,6 +48,8 @@ pub struct Answer {
     pub content_type: String,
     /// Its Retry-After, if it has one.
     pub retry_after: Option<String>,
+    /// What it warns of, as the headers have it.
+    pub warnings: Vec<String>,
 }
 
 impl Answer {
@@ -112,10 +114,12 @@ impl Client {
             let content_type = header.unwrap_or_default().to_owned();
             let header = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
             let retry_after = header.map(str::to_owned);
+            let said = response.headers().get_all(WARNING).iter();
+            let warnings = said.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()).collect();
             let bytes = response.into_body().collect_bytes().await.map_err(|error| format!("{error:?}"))?;
             let text = String::from_utf8_lossy(&bytes).into_owned();
             let body = serde_json::from_str(&text).unwrap_or(Value::Null);
-            Ok(Answer { code, body, text, content_type, retry_after })
+            Ok(Answer { code, body, text, content_type, retry_after, warnings })
         };
         RUNTIME.block_on(async {
             tokio::time::timeout(PATIENCE, answer)

@@ -18,6 +18,7 @@ pub use selector::{validate_conditions, validate_label_selector};
 use serde_json::Value;
 
 use crate::field::{ErrorList, FieldError, Path};
+use crate::managed;
 use crate::names::{self, NameCheck};
 use crate::object::{meta_map, meta_str};
 
@@ -171,6 +172,35 @@ pub fn validate_kube_finalizers(object: &Value) -> ErrorList {
             )
         })
         .collect()
+}
+
+/// Takes owners out that are named twice in the same words, and says the uid of each that was taken out.
+pub fn without_repeated_owners(object: &mut Value) -> Vec<String> {
+    let owners = object.pointer_mut("/metadata/ownerReferences").and_then(Value::as_array_mut);
+    let Some(owners) = owners else { return Vec::new() };
+    let mut repeated = Vec::new();
+    let mut seen: Vec<Value> = Vec::with_capacity(owners.len());
+    for owner in std::mem::take(owners) {
+        // Those of another uid need not be compared in full.
+        if seen.iter().any(|other| other.get("uid") == owner.get("uid") && *other == owner) {
+            repeated.push(field(&owner, "uid").to_owned());
+        } else {
+            seen.push(owner);
+        }
+    }
+    *owners = seen;
+    repeated
+}
+
+/// What is wrong with the `managedFields` of an object, if anything.
+pub fn managed_fields_fault(object: &Value) -> Option<String> {
+    let path = Path::new("metadata").child("managedFields");
+    let errors = validate_managed_fields(&path, object.pointer("/metadata/managedFields"));
+    match errors.as_slice() {
+        [] => managed::entries::decode(object).err(),
+        [one] => Some(one.to_string()),
+        all => Some(format!("[{}]", all.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))),
+    }
 }
 
 fn validate_managed_fields(path: &Path, entries: Option<&Value>) -> ErrorList {

@@ -9,9 +9,9 @@ use kplane_machinery::{Status, time};
 use serde_json::{Value, json};
 
 use crate::body::Answer;
+use crate::endpoints::admitting::Admission;
 use crate::endpoints::cx::{Cx, Resource};
 use crate::endpoints::managed::{self, Tracking};
-use crate::endpoints::write::Admission;
 use crate::endpoints::{decode, output, subresources};
 use crate::review_selectors;
 

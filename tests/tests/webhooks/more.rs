@@ -318,3 +318,71 @@ fn what_the_servers_own_loops_write_waits_for_no_webhook() {
     });
     a.merge("/api/v1/namespaces/default", &json!({"metadata": {"labels": {"a": "b"}}})).refused(400);
 }
+
+#[test]
+fn the_first_writes_after_a_start_are_shown_to_webhooks() {
+    let (a, hook, mut server) = start(|asked| deny(asked, "no"));
+    let definition = json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "owls.birds.test"},
+        "spec": {
+            "group": "birds.test", "scope": "Namespaced", "names": {"plural": "owls", "kind": "Owl"},
+            "versions": [{
+                "name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {"type": "object"}},
+            }],
+        },
+    });
+    a.post("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", &definition).ok();
+    let owls = "/apis/birds.test/v1/namespaces/default/owls";
+    kplane_tests::eventually("the kind is served", std::time::Duration::from_secs(20), || {
+        a.get(owls).code == 200
+    });
+    let all = [maps(&["CREATE"]), rule(&["CREATE"], "birds.test", "v1", &["owls"])];
+    let mut denying = webhook(&hook, "/deny", all[0].clone());
+    denying["rules"] = json!(all);
+    configure(&a, VALIDATING, "deny", &[denying]);
+    server.crash_and_restart();
+    // Nothing was asked of the control plane before.
+    let owl = json!({"apiVersion": "birds.test/v1", "kind": "Owl", "metadata": {"name": "o"}});
+    a.post(owls, &owl).refused(400);
+    server.crash_and_restart();
+    a.post(CONFIG_MAPS, &config_map("c", json!({}))).refused(400);
+    assert_eq!(a.get(owls).ok()["items"], json!([]));
+}
+
+#[test]
+fn what_webhooks_may_not_leave_behind_is_mended() {
+    let (a, hook, _server) = start(|asked| {
+        let owner = asked.body["request"]["object"]["metadata"]["ownerReferences"][0].clone();
+        let mut changes = vec![json!({"op": "remove", "path": "/metadata/managedFields/0/fieldsType"})];
+        if owner.is_object() {
+            changes.push(json!({"op": "add", "path": "/metadata/ownerReferences/-", "value": owner}));
+        }
+        patch(asked, json!(changes))
+    });
+    let made = a.post(CONFIG_MAPS, &config_map("owner", json!({}))).ok();
+    let uid = &made["metadata"]["uid"];
+    let owner = json!({"apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": uid});
+    let mut map = config_map("c", json!({"a": "1"}));
+    map["metadata"]["ownerReferences"] = json!([owner, owner]);
+    let created = a.post(CONFIG_MAPS, &map);
+    let said = &created.warnings;
+    assert_eq!((created.code, said.len()), (201, 1), "{created:?}");
+    assert!(
+        said[0].contains(".metadata.ownerReferences contains duplicate entries; API server dedups"),
+        "{said:?}"
+    );
+    configure(&a, MUTATING, "untidy", &[webhook(&hook, "/untidy", maps(&["UPDATE"]))]);
+    let path = format!("{CONFIG_MAPS}/c");
+    let changed = a.merge(&path, &json!({"data": {"a": "2"}}));
+    let said = &changed.warnings;
+    assert_eq!((changed.code, said.len()), (200, 2), "{changed:?}");
+    assert!(said[0].contains(
+        ".metadata.managedFields was in an invalid state after admission; this could be caused by an outdated mutating \
+         admission controller; please fix your requests: missing fieldsType in managed fields entry"
+    ));
+    assert!(said[1].contains("contains duplicate entries after mutating admission happens;"), "{said:?}");
+    let there = a.get(&path).ok();
+    assert_eq!(there["metadata"]["ownerReferences"], json!([owner]));
+    assert_eq!(there["metadata"]["managedFields"][0]["fieldsType"], "FieldsV1");
+}

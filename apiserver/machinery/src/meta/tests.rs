@@ -82,3 +82,30 @@ fn options_are_refused_in_upstreams_words() {
         "ListOptions.meta.k8s.io \"\" is invalid: resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided"
     );
 }
+
+#[test]
+fn an_owner_is_named_once() {
+    let owner = |uid: &str, kind: &str| json!({"apiVersion": "v1", "kind": kind, "name": "x", "uid": uid});
+    let all = json!([owner("1", "Node"), owner("2", "Node"), owner("1", "Pod"), owner("1", "Node")]);
+    let mut object = json!({"metadata": {"ownerReferences": all}});
+    assert_eq!(without_repeated_owners(&mut object), ["1"]);
+    let left = json!([owner("1", "Node"), owner("2", "Node"), owner("1", "Pod")]);
+    assert_eq!(object["metadata"]["ownerReferences"], left);
+    assert_eq!(without_repeated_owners(&mut object), Vec::<String>::new());
+    assert_eq!(without_repeated_owners(&mut json!({})), Vec::<String>::new());
+}
+
+#[test]
+fn managed_fields_are_whole_or_at_fault() {
+    let fault = |entry: Value| managed_fields_fault(&json!({"metadata": {"managedFields": [entry]}}));
+    let entry = json!({"manager": "m", "operation": "Update", "apiVersion": "v1", "fieldsType": "FieldsV1", "fieldsV1": {}});
+    assert_eq!(fault(entry.clone()), None);
+    let without = |field: &str| {
+        let mut entry = entry.clone();
+        entry.as_object_mut().unwrap().remove(field);
+        entry
+    };
+    assert_eq!(fault(without("apiVersion")).as_deref(), Some("apiVersion must not be empty"));
+    let told = "metadata.managedFields[0].operation: Invalid value: \"\": must be `Apply` or `Update`";
+    assert_eq!(fault(without("operation")).as_deref(), Some(told));
+}

@@ -10,10 +10,11 @@ use kplane_registry::{Effects, Encoded, ObjectKey, ResourceKey, VcpId};
 use serde_json::Value;
 use tokio::sync::OwnedMutexGuard;
 
+use super::admitting::Admission;
 use super::cx::Cx;
 use super::failures;
 use super::objects::SCHEMA_EPOCH;
-use super::write::{Admission, MAX_ATTEMPTS};
+use super::write::MAX_ATTEMPTS;
 
 const QUOTAS: &str = "resourcequotas";
 

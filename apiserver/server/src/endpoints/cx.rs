@@ -14,6 +14,7 @@ use crate::app::App;
 use crate::custom::conversion::Conversions;
 use crate::filters::RequestInfo;
 use crate::filters::audit::Sink;
+use crate::filters::fairness::OpenWatch;
 use crate::query::Query;
 
 /// The resource a request is for.
@@ -89,9 +90,17 @@ pub struct Cx {
     /// What is kept while the request is answered.
     pub kept: Kept,
     /// The connection itself, for an answer that takes it over.
-    pub upgrade: Mutex<Option<OnUpgrade>>,
+    pub upgrade: Mutex<Option<Upgrade>>,
     /// What will be said in the audit log.
     pub audit: Arc<Sink>,
+}
+
+/// A connection that may become another protocol's.
+pub struct Upgrade {
+    /// The connection, when it is.
+    pub upgrade: OnUpgrade,
+    /// What counts it among those that are open, to be kept as long as it is.
+    pub counted: Option<Arc<OpenWatch>>,
 }
 
 /// What is found or said while a request is answered.
@@ -134,7 +143,7 @@ impl Cx {
     }
 
     /// The connection itself, once: `None` when the protocol has no such thing.
-    pub fn take_upgrade(&self) -> Option<OnUpgrade> {
+    pub fn take_upgrade(&self) -> Option<Upgrade> {
         self.upgrade.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take()
     }
 

@@ -1,10 +1,12 @@
 //! From the bytes of a request to an object that is complete: decoded, checked for fields it should not have, defaulted.
 
+use kplane_machinery::field::{FieldError, Path};
 use kplane_machinery::schema::SchemaLink;
-use kplane_machinery::{GroupVersionKind, Status, meta};
+use kplane_machinery::{GroupKind, GroupVersionKind, Status, meta};
 use kplane_schema::Format;
 use serde_json::Value;
 
+use super::admitting::without_repeated_owners;
 use super::body;
 use super::cx::{Cx, Resource};
 use super::negotiate::Media;
@@ -76,7 +78,9 @@ pub fn object(
     validation: FieldValidation,
 ) -> Result<Value, Status> {
     let media = body::media_type(&cx.headers, !expected.custom && cx.app.protobuf)?;
-    object_as(cx, bytes, media, expected, validation)
+    let mut object = object_as(cx, bytes, media, expected, validation)?;
+    without_repeated_owners(cx, &mut object, "");
+    Ok(object)
 }
 
 /// Decodes bytes of a known media type.
@@ -180,6 +184,13 @@ fn check_kind(value: &mut Value, expected: &Expected<'_>) -> Result<(), Status> 
         return Err(Status::bad_request(format!(
             "the API version in the data ({given_version}) does not match the expected API version ({api_version})"
         )));
+    }
+    if given_kind != kind && expected.custom {
+        // A custom resource of another kind can be read; it is found out where it is validated.
+        let name = value.pointer("/metadata/name").and_then(Value::as_str).unwrap_or("");
+        let error = FieldError::invalid_str(&Path::new("kind"), &given_kind, format!("must be {kind}"));
+        let given = GroupKind::new(expected.gvk.group.clone(), given_kind);
+        return Err(Status::invalid(&given, name, &vec![error]));
     }
     if given_kind != kind {
         let version = &expected.gvk.version;

@@ -8,10 +8,11 @@ use kplane_machinery::{Status, object};
 use kplane_registry::{ListRequest, Stored, WriteError};
 use serde_json::{Value, json};
 
+use super::admitting::Admission;
 use super::cx::{Cx, Resource};
 use super::output;
 use super::selectors::Selection;
-use super::write::{Admission, Preconditions, set_version};
+use super::write::{Preconditions, set_version};
 use super::{failures, system};
 use crate::body::{self, Answer};
 use crate::custom::conversion;

@@ -1,5 +1,6 @@
 //! The endpoints: one file a verb, generic over the kinds.
 
+pub mod admitting;
 pub mod body;
 pub mod charges;
 pub mod create;

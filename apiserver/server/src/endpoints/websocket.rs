@@ -11,7 +11,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{Message, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Utf8Bytes};
 
-use super::cx::Cx;
+use super::cx::{Cx, Upgrade};
 use super::negotiate::Media;
 use crate::body::{self, Answer};
 
@@ -28,12 +28,15 @@ fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> &'a str {
     headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or("")
 }
 
+/// Whether a request asks for another protocol on its connection (`httpstream.IsUpgradeRequest`).
+pub fn upgrades(headers: &HeaderMap) -> bool {
+    let options = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    options.flat_map(|value| value.split(',')).any(|option| option.trim().eq_ignore_ascii_case("upgrade"))
+}
+
 /// Whether a request asks for a WebSocket.
 pub fn asked(headers: &HeaderMap) -> bool {
-    text(headers, &header::UPGRADE).eq_ignore_ascii_case("websocket")
-        && text(headers, &header::CONNECTION)
-            .split(',')
-            .any(|option| option.trim().eq_ignore_ascii_case("upgrade"))
+    text(headers, &header::UPGRADE).eq_ignore_ascii_case("websocket") && upgrades(headers)
 }
 
 fn protocols(headers: &HeaderMap) -> impl Iterator<Item = &str> {
@@ -98,6 +101,7 @@ pub fn answer(
         return refuse(StatusCode::BAD_REQUEST, "not websocket protocol");
     };
     tokio::spawn(async move {
+        let Upgrade { upgrade, counted: _counted } = upgrade;
         match upgrade.await {
             Ok(upgraded) => {
                 let config = WebSocketConfig::default()

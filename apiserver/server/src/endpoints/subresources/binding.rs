@@ -10,9 +10,10 @@ use serde_json::{Value, json};
 
 use super::{own_kind, require};
 use crate::body::Answer;
+use crate::endpoints::admitting::Admission;
 use crate::endpoints::cx::{Cx, Resource};
 use crate::endpoints::managed::Tracking;
-use crate::endpoints::write::{self, Admission, Change, Preconditions};
+use crate::endpoints::write::{self, Change, Preconditions};
 use crate::endpoints::{body, decode, output, system};
 
 /// Answers the creation of a binding.

@@ -11,10 +11,11 @@ use serde_json::{Value, json};
 
 use super::{own_kind, require};
 use crate::body::Answer;
+use crate::endpoints::admitting::Admission;
 use crate::endpoints::cx::{Cx, Resource};
 use crate::endpoints::delete::{self, DeleteOptions};
 use crate::endpoints::managed::Tracking;
-use crate::endpoints::write::{self, Admission, Change, Preconditions};
+use crate::endpoints::write::{self, Change, Preconditions};
 use crate::endpoints::{body, decode, output, system};
 
 const GROUP: &str = "policy";

@@ -7,8 +7,8 @@ use kplane_machinery::{GroupResource, Reason, Status, object};
 use serde_json::{Value, json};
 
 use crate::body::Answer;
+use crate::endpoints::admitting::Admission;
 use crate::endpoints::cx::{Cx, Resource};
-use crate::endpoints::write::Admission;
 use crate::endpoints::{failures, objects};
 
 /// Answers a request that a node would serve.
