@@ -210,6 +210,14 @@ impl Connection {
         lock(&self.state).owner = Owner::ControlPlane(vcp);
     }
 
+    /// The control plane it belongs to, if it is known.
+    pub fn control_plane(&self) -> Option<VcpId> {
+        match lock(&self.state).owner {
+            Owner::ControlPlane(vcp) => Some(vcp),
+            Owner::Address(_) => None,
+        }
+    }
+
     /// A request begins.
     pub fn begin(self: &Arc<Self>) -> Exchange {
         let mut state = lock(&self.state);

@@ -45,6 +45,11 @@ pub trait Handler: Send + Sync + 'static {
     fn handshake<F>(&self, address: IpAddr, handshake: F) -> impl Future<Output = F::Output> + Send
     where
         F: Future + Send;
+
+    /// Carries the requests of a connection that carries many at once, as its turn comes: frames cost as well.
+    fn carry<F>(&self, peer: &Peer, carrying: F) -> impl Future<Output = F::Output> + Send
+    where
+        F: Future + Send;
 }
 
 /// How long a client may take to shake hands.
@@ -126,7 +131,10 @@ async fn connection<H: Handler>(
         None => Arc::default(),
     };
     let server_name = stream.get_ref().1.server_name().map(Arc::from);
+    let carries_many = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let peer = Peer { address, server_name, certificates, connection: place.connection().clone() };
+    let whose = peer.clone();
+    let carrier = handler.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         let (handler, peer, draining) = (handler.clone(), peer.clone(), draining.clone());
         let exchange = peer.connection.begin();
@@ -148,21 +156,26 @@ async fn connection<H: Handler>(
         .max_header_list_size(MAX_HEADERS)
         .keep_alive_interval(Some(Duration::from_secs(30)))
         .keep_alive_timeout(Duration::from_secs(20));
+    let builder = if carries_many { builder.http2_only() } else { builder.http1_only() };
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
-    tokio::pin!(connection);
-    let ending = async {
+    let running = async {
+        tokio::pin!(connection);
+        let ending = async {
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                () = place.connection().ending().cancelled() => {}
+            }
+        };
         tokio::select! {
-            () = shutdown.cancelled() => {}
-            () = place.connection().ending().cancelled() => {}
+            result = connection.as_mut() => result,
+            () = ending => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
         }
     };
-    let result = tokio::select! {
-        result = connection.as_mut() => result,
-        () = ending => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
+    // Over HTTP/1 there is one request at a time, which waits for turns of its own.
+    let result = if carries_many { carrier.carry(&whose, running).await } else { running.await };
     if let Err(error) = result {
         debug!(%error, %address, "connection ended");
     }

@@ -35,7 +35,7 @@ use self::fairness::Fairness;
 
 use crate::app::App;
 use crate::body::{self, Answer};
-use crate::endpoints::cx::{Cx, Kept};
+use crate::endpoints::cx::{Cx, Kept, Upgrade};
 use crate::endpoints::negotiate;
 use crate::endpoints::websocket;
 use crate::listen::{Handler, Peer};
@@ -120,6 +120,14 @@ impl Handler for App {
         F: Future + Send,
     {
         self.fairness.turns.share(Fairness::stranger_at(address), handshake)
+    }
+
+    fn carry<F>(&self, peer: &Peer, carrying: F) -> impl Future<Output = F::Output> + Send
+    where
+        F: Future + Send,
+    {
+        let (connection, stranger) = (peer.connection.clone(), Fairness::stranger_at(peer.address.ip()));
+        self.fairness.turns.follow(move || connection.control_plane().unwrap_or(stranger), carrying)
     }
 }
 
@@ -268,9 +276,12 @@ async fn chain(
     }
 
     // fairness
-    let admitted = app.fairness.admit(&app, vcp.as_deref(), &user, &info, &mut audited.flow).await?;
+    let upgrades = upgrade.is_some() && websocket::upgrades(&parts.headers);
+    let admitted =
+        app.fairness.admit(&app, vcp.as_deref(), &user, &info, upgrades, &mut audited.flow).await?;
     let _seat = admitted.seat;
-    audited.watch = admitted.watch;
+    audited.watch.clone_from(&admitted.watch);
+    let upgrade = upgrade.map(|upgrade| Upgrade { upgrade, counted: admitted.watch });
 
     // authorize
     let allowed = authorize::request(&app, vcp.as_ref(), &target, &user, &info).await;

@@ -153,7 +153,7 @@ pub struct Audited {
     /// What fairness made of it.
     pub flow: super::fairness::FlowIds,
     /// For a watch: what counts it while its stream lasts.
-    pub watch: Option<super::fairness::OpenWatch>,
+    pub watch: Option<Arc<super::fairness::OpenWatch>>,
 }
 
 impl Audited {

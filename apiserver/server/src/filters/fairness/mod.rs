@@ -104,7 +104,7 @@ impl Drop for Seat {
     }
 }
 
-/// A watch that is open, until it is dropped.
+/// A watch or a connection of another protocol that is open, until it is dropped.
 #[derive(Debug)]
 pub struct OpenWatch {
     fairness: Arc<Fairness>,
@@ -133,8 +133,8 @@ pub struct FlowIds {
 pub struct Admitted {
     /// Its seat, given back when its answer begins.
     pub seat: Option<Seat>,
-    /// For a watch: what counts it, kept while its stream lasts.
-    pub watch: Option<OpenWatch>,
+    /// For a watch, or for what may become another protocol's: what counts it, kept while its stream lasts.
+    pub watch: Option<Arc<OpenWatch>>,
 }
 
 /// What is known of a control plane's requests at the moment.
@@ -240,13 +240,15 @@ impl Fairness {
         Ok(policy)
     }
 
-    /// Lets a request in, perhaps after a while, or says which limit is reached.
+    /// Lets a request in, perhaps after a while, or says which limit is reached. What asks for another protocol on its
+    /// connection (`upgrade`) stays as long as a watch, and counts as one.
     pub async fn admit(
         self: &Arc<Self>,
         app: &App,
         vcp: Option<&Vcp>,
         caller: &Caller,
         info: &RequestInfo,
+        upgrade: bool,
         ids: &mut FlowIds,
     ) -> Result<Admitted, Status> {
         let Some(vcp) = vcp else {
@@ -265,7 +267,11 @@ impl Fairness {
         if exempt && caller.of_root && vcp.is_root() {
             return Ok(Admitted::default());
         }
-        let watch = if caller.of_root { None } else { self.within_limits(vcp, &policy.limits, info)? };
+        let watch = if caller.of_root {
+            None
+        } else {
+            self.within_limits(vcp, &policy.limits, upgrade || info.verb == "watch")?
+        };
         let place = self.place(
             vcp.id,
             Some((&policy, flow.level)),
@@ -319,8 +325,8 @@ impl Fairness {
         self: &Arc<Self>,
         vcp: &Vcp,
         limits: &ClassLimits,
-        info: &RequestInfo,
-    ) -> Result<Option<OpenWatch>, Status> {
+        stays: bool,
+    ) -> Result<Option<Arc<OpenWatch>>, Status> {
         let now = Instant::now();
         let mut all = self.active();
         let Some(active) = all.get_mut(&vcp.id) else { return Ok(None) };
@@ -338,7 +344,7 @@ impl Fairness {
         } else {
             active.bucket = None;
         }
-        if info.verb != "watch" {
+        if !stays {
             return Ok(None);
         }
         let most = limits.watches.unwrap_or(WATCHES);
@@ -352,7 +358,7 @@ impl Fairness {
             ));
         }
         active.watches += 1;
-        Ok(Some(OpenWatch { fairness: self.clone(), vcp: vcp.id }))
+        Ok(Some(Arc::new(OpenWatch { fairness: self.clone(), vcp: vcp.id })))
     }
 
     async fn seat(self: &Arc<Self>, place: Place) -> Result<Seat, Status> {

@@ -1,12 +1,12 @@
 //! Turns at the processor. Seats say how many requests are being answered; turns say which of them runs next, so that one
 //! control plane with hundreds of them does not stand before another's only one.
 //!
-//! Each request is polled under a turn, of which there are about as many as threads. A request that is woken while all
-//! are taken waits in the line of its control plane, and the next turn goes to the control plane that has used the least
-//! time (start-time fair queuing). So the runtime's own queue, which knows no control planes, holds only those whose turn
-//! it is.
+//! Each request is polled under a turn, of which there are about as many as threads; so is each connection of HTTP/2, whose
+//! frames are work before there is a request. What is woken while all turns are taken waits in the line of its control plane,
+//! and the next turn goes to the control plane that has used the least time (start-time fair queuing). So the runtime's own
+//! queue, which knows no control planes, holds only those whose turn it is.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -40,10 +40,11 @@ struct State {
     /// The time at which the control plane that was served last stands.
     clock: u64,
     lines: HashMap<VcpId, Line>,
-    waiting: usize,
+    /// Those in whose lines somebody waits, by what they have used.
+    waiting: BTreeSet<(u64, VcpId)>,
 }
 
-/// A control plane with requests here.
+/// A control plane with requests or connections here.
 #[derive(Debug, Default)]
 struct Line {
     /// Nanoseconds it has used.
@@ -100,27 +101,30 @@ fn wake_all(given: Vec<Arc<Slot>>) {
 impl Turns {
     /// As many turns as this.
     pub fn new(turns: usize) -> Arc<Self> {
-        let state = State { free: turns.max(1), clock: 0, lines: HashMap::new(), waiting: 0 };
+        let state = State { free: turns.max(1), clock: 0, lines: HashMap::new(), waiting: BTreeSet::new() };
         Arc::new(Self { state: Mutex::new(state) })
     }
 
     /// A future that runs in turns.
     pub fn share<F: Future>(self: &Arc<Self>, vcp: VcpId, future: F) -> Shared<F> {
-        let slot = Arc::new(Slot {
-            turns: self.clone(),
-            vcp,
-            status: AtomicU8::new(IDLE),
-            task: AtomicWaker::new(),
-        });
-        let mut state = self.lock();
-        let clock = state.clock;
-        let line = state.lines.entry(vcp).or_default();
-        line.requests += 1;
-        // Time that was not used is not saved up.
-        line.used = line.used.max(clock);
-        drop(state);
+        let slot = self.slot(vcp);
         let waker = Waker::from(slot.clone());
         Shared { inner: Box::pin(future), slot: Ticket(slot), waker, begun: false }
+    }
+
+    /// A future that runs in turns: in those of whoever it belongs to at the moment.
+    pub fn follow<F, O>(self: &Arc<Self>, owner: O, future: F) -> Following<F, O>
+    where
+        F: Future,
+        O: Fn() -> VcpId + Unpin,
+    {
+        Following { shared: self.share(owner(), future), owner }
+    }
+
+    fn slot(self: &Arc<Self>, vcp: VcpId) -> Arc<Slot> {
+        self.lock().lines.entry(vcp).or_default().requests += 1;
+        let (status, task) = (AtomicU8::new(IDLE), AtomicWaker::new());
+        Arc::new(Slot { turns: self.clone(), vcp, status, task })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -130,30 +134,60 @@ impl Turns {
     #[cfg(test)]
     fn is_idle(&self) -> bool {
         let state = self.lock();
-        state.lines.is_empty() && state.waiting == 0
+        state.lines.is_empty() && state.waiting.is_empty()
     }
 }
 
 impl State {
     fn queue(&mut self, slot: &Arc<Slot>) {
-        if let Some(line) = self.lines.get_mut(&slot.vcp) {
-            slot.set(QUEUED);
-            line.waiting.push_back(slot.clone());
-            self.waiting += 1;
+        let Some(line) = self.lines.get_mut(&slot.vcp) else { return };
+        slot.set(QUEUED);
+        if line.waiting.is_empty() {
+            // Time that was not used is not saved up.
+            line.used = line.used.max(self.clock);
+            self.waiting.insert((line.used, slot.vcp));
         }
+        line.waiting.push_back(slot.clone());
     }
 
     /// Gives free turns to those who wait, the control plane that has used the least first.
     fn give(&mut self, given: &mut Vec<Arc<Slot>>) {
-        while self.free > 0 && self.waiting > 0 {
-            let waiting = self.lines.iter_mut().filter(|(_, line)| !line.waiting.is_empty());
-            let Some((_, line)) = waiting.min_by_key(|(vcp, line)| (line.used, **vcp)) else { return };
-            let Some(slot) = line.waiting.pop_front() else { return };
-            self.clock = self.clock.max(line.used);
-            self.waiting -= 1;
+        while self.free > 0 {
+            let Some((used, vcp)) = self.waiting.pop_first() else { return };
+            let Some(line) = self.lines.get_mut(&vcp) else { continue };
+            let Some(slot) = line.waiting.pop_front() else { continue };
+            if !line.waiting.is_empty() {
+                self.waiting.insert((used, vcp));
+            }
+            self.clock = self.clock.max(used);
             self.free -= 1;
             slot.set(GIVEN);
             given.push(slot);
+        }
+    }
+
+    /// Counts time that was used.
+    fn charge(&mut self, vcp: VcpId, nanoseconds: u64) {
+        let Some(line) = self.lines.get_mut(&vcp) else { return };
+        let before = line.used;
+        line.used = before.saturating_add(nanoseconds);
+        if self.waiting.remove(&(before, vcp)) {
+            self.waiting.insert((line.used, vcp));
+        }
+    }
+
+    /// One less in a line, which may stand in it.
+    fn leave(&mut self, slot: &Arc<Slot>) {
+        let Some(line) = self.lines.get_mut(&slot.vcp) else { return };
+        if slot.status() == QUEUED {
+            line.waiting.retain(|other| !Arc::ptr_eq(other, slot));
+            if line.waiting.is_empty() {
+                self.waiting.remove(&(line.used, slot.vcp));
+            }
+        }
+        line.requests -= 1;
+        if line.requests == 0 {
+            self.lines.remove(&slot.vcp);
         }
     }
 }
@@ -195,9 +229,7 @@ impl Ticket {
         let mut given = Vec::new();
         let mut state = self.0.turns.lock();
         state.free += 1;
-        if let Some(line) = state.lines.get_mut(&self.0.vcp) {
-            line.used = line.used.saturating_add(nanoseconds);
-        }
+        state.charge(self.0.vcp, nanoseconds);
         if self.0.status() == AGAIN {
             state.queue(&self.0);
         } else {
@@ -213,28 +245,26 @@ impl Drop for Ticket {
     fn drop(&mut self) {
         let mut given = Vec::new();
         let mut state = self.0.turns.lock();
-        let status = self.0.status();
-        // Whatever still holds its waker must not queue it again.
-        self.0.set(GIVEN);
-        if status == GIVEN {
+        state.leave(&self.0);
+        if self.0.status() == GIVEN {
             state.free += 1;
         }
-        let mut left = 0;
-        if let Some(line) = state.lines.get_mut(&self.0.vcp) {
-            if status == QUEUED {
-                let before = line.waiting.len();
-                line.waiting.retain(|slot| !Arc::ptr_eq(slot, &self.0));
-                left = before - line.waiting.len();
-            }
-            line.requests -= 1;
-            if line.requests == 0 {
-                state.lines.remove(&self.0.vcp);
-            }
-        }
-        state.waiting -= left;
+        // Whatever still holds its waker must not queue it again.
+        self.0.set(GIVEN);
         state.give(&mut given);
         drop(state);
         wake_all(given);
+    }
+}
+
+impl<F> Shared<F> {
+    /// From now on it runs in the turns of another.
+    fn move_to(&mut self, vcp: VcpId) {
+        // It is polled under the new turn before long, and then known by its new waker.
+        let slot = self.slot.0.turns.slot(vcp);
+        self.waker = Waker::from(slot.clone());
+        self.slot = Ticket(slot);
+        self.begun = false;
     }
 }
 
@@ -254,6 +284,25 @@ impl<F: Future> Future for Shared<F> {
     }
 }
 
+/// See [`Turns::follow`].
+#[derive(Debug)]
+pub struct Following<F, O> {
+    shared: Shared<F>,
+    owner: O,
+}
+
+impl<F: Future, O: Fn() -> VcpId + Unpin> Future for Following<F, O> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let owner = (self.owner)();
+        if self.shared.slot.0.vcp != owner {
+            self.shared.move_to(owner);
+        }
+        Pin::new(&mut self.shared).poll(cx)
+    }
+}
+
 struct Turn<'a> {
     ticket: &'a Ticket,
     started: Instant,
@@ -268,6 +317,7 @@ impl Drop for Turn<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicUsize;
     use std::time::Duration;
 
     use super::*;
@@ -312,6 +362,56 @@ mod tests {
         }
         // Without turns it would end among the others, after about a fourth of their time.
         assert!((quiet - started) * 8 < last - started, "{:?} of {:?}", quiet - started, last - started);
+        assert!(turns.is_idle());
+    }
+
+    #[tokio::test]
+    async fn what_changes_hands_is_borne_by_its_new_owner() {
+        let turns = Turns::new(1);
+        let owner = Arc::new(Mutex::new(vcp(1)));
+        let steps = Arc::new(AtomicUsize::new(0));
+        let mut flood = Vec::new();
+        for _ in 0..20 {
+            let (owner, steps) = (owner.clone(), steps.clone());
+            let whose = move || *owner.lock().expect("an owner");
+            flood.push(tokio::spawn(turns.follow(whose, async move {
+                for _ in 0..20 {
+                    work(Duration::from_micros(200));
+                    steps.fetch_add(1, Ordering::Relaxed);
+                    tokio::task::yield_now().await;
+                }
+            })));
+        }
+        tokio::task::yield_now().await;
+        *owner.lock().expect("an owner") = vcp(2);
+        // Whose it was waits no longer than for what is under way.
+        for _ in 0..5 {
+            turns.share(vcp(1), async { work(Duration::from_micros(10)) }).await;
+            tokio::task::yield_now().await;
+        }
+        let before = steps.load(Ordering::Relaxed);
+        assert!(before < 200, "{before} of 400 steps came first");
+        for task in flood {
+            task.await.expect("the flood ends");
+        }
+        assert_eq!(steps.load(Ordering::Relaxed), 400);
+        assert!(turns.is_idle());
+    }
+
+    #[tokio::test]
+    async fn who_was_idle_has_saved_nothing_up() {
+        let turns = Turns::new(1);
+        // Both have a connection here all the time; only one uses it.
+        let (idle, busy) = (turns.share(vcp(1), std::future::pending::<()>()), vcp(2));
+        let kept = turns.share(busy, std::future::pending::<()>());
+        for _ in 0..5 {
+            turns.share(busy, async { work(Duration::from_millis(2)) }).await;
+        }
+        turns.share(vcp(1), async {}).await;
+        let used = |vcp: VcpId| turns.lock().lines.get(&vcp).map(|line| line.used);
+        let (idle_used, busy_used) = (used(vcp(1)), used(busy));
+        assert!(idle_used > Some(0) && idle_used < busy_used, "{idle_used:?} {busy_used:?}");
+        drop((idle, kept));
         assert!(turns.is_idle());
     }
 
