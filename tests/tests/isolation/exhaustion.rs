@@ -8,8 +8,11 @@ use serde_json::{Value, json};
 use crate::world::{HOME, MAPS, TARGET, World, config_map, holds, refused};
 use crate::{Attack, Outcome};
 
-/// A request of one tenant may not keep the server busy for longer.
+/// A request of one tenant may not keep the server busy for longer, by the clock and of the processor: what else runs on this
+/// machine is not the server's fault.
 const LONG: Duration = Duration::from_secs(20);
+/// However busy the machine is.
+const LONGEST: Duration = Duration::from_secs(120);
 /// How much memory the server may have taken when all is over, in MiB: unoptimised builds take more.
 const MEMORY: u64 = 700;
 
@@ -299,12 +302,27 @@ pub const ATTACKS: &[Attack] = &[
 
 /// The attack is over soon, and the victim is served meanwhile and after it.
 pub fn bounded(w: &World, run: impl FnOnce(&World) -> Outcome) -> Outcome {
-    let begun = Instant::now();
+    soon(w, "the attack took", run)?;
+    soon(w, "the victim waited for", |w| {
+        w.admin.vcp("victim").get(TARGET).ok();
+        Ok(())
+    })
+}
+
+fn soon(w: &World, what: &str, run: impl FnOnce(&World) -> Outcome) -> Outcome {
+    let (begun, used) = (Instant::now(), processor(w));
     run(w)?;
-    holds(begun.elapsed() < LONG, || format!("it took {:?}", begun.elapsed()))?;
-    let begun = Instant::now();
-    w.admin.vcp("victim").get(TARGET).ok();
-    holds(begun.elapsed() < LONG, || format!("the victim waited for {:?}", begun.elapsed()))
+    let (took, used) = (begun.elapsed(), processor(w).saturating_sub(used));
+    holds(took.min(used) < LONG && took < LONGEST, || format!("{what} {took:?}, {used:?} of the processor"))
+}
+
+/// How long the server has used the processor.
+fn processor(w: &World) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", w.server.pid())).unwrap_or_default();
+    // Behind the name of the program, which is in parentheses; in hundredths of a second, of its own and of the system for it.
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+    let hundredths: u64 = fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
+    Duration::from_millis(10 * hundredths)
 }
 
 fn varint(out: &mut Vec<u8>, mut value: u64) {

@@ -23,6 +23,7 @@ const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
 const GOAWAY: u8 = 7;
+const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
 /// Flags of HEADERS.
 const END_STREAM: u8 = 1;
@@ -85,6 +86,28 @@ pub const ATTACKS: &[Attack] = &[
                     let begun = Instant::now();
                     while begun.elapsed() < Duration::from_secs(3) && stream.write_all(&many).is_ok() {}
                 }
+                Ok(())
+            })
+        },
+    },
+    Attack {
+        name: "frames that say nothing, over many connections",
+        why: "work that no request is charged with",
+        run: |w| {
+            // A window that grows by nothing but one, again and again: nothing is answered, nothing is held.
+            let many = frame(WINDOW_UPDATE, 0, 0, &1_u32.to_be_bytes()).repeat(1000);
+            while_served(w, |w| {
+                std::thread::scope(|scope| {
+                    for _ in 0..20 {
+                        scope.spawn(|| {
+                            let Ok(mut stream) = open(w, &[]) else { return };
+                            let begun = Instant::now();
+                            while begun.elapsed() < Duration::from_secs(3) && stream.write_all(&many).is_ok()
+                            {
+                            }
+                        });
+                    }
+                });
                 Ok(())
             })
         },

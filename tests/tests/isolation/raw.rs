@@ -92,7 +92,8 @@ impl Identity {
             let count = stream.read(&mut chunk).expect("an answer");
             seen.extend_from_slice(&chunk[..count]);
             let begun = seen.windows(4).any(|window| window == b"\r\n\r\n");
-            if count == 0 || is_whole(&seen) || (begun && seen.starts_with(b"HTTP/1.1 200")) {
+            let goes_on = seen.starts_with(b"HTTP/1.1 200") || seen.starts_with(b"HTTP/1.1 101");
+            if count == 0 || is_whole(&seen) || (begun && goes_on) {
                 break;
             }
         }

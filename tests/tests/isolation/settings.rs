@@ -61,7 +61,19 @@ fn a_class_limits_what_its_control_planes_use() {
     }
     small.post("/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", &json!({"metadata": {"name": "x"}}));
     let tenant = crate::world::tenant(&server, "small");
-    let mut watches = Vec::new();
+    // A watch that became a WebSocket is one, too.
+    let upgrade = [
+        ("Connection", "Upgrade"),
+        ("Upgrade", "websocket"),
+        ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+        ("Sec-WebSocket-Version", "13"),
+        ("Origin", "http://here"),
+    ];
+    let request =
+        crate::raw::request("GET", "/clusters/small/control-plane/api/v1/secrets?watch=true", &upgrade, "");
+    let (socket, answer) = tenant.begin(&request);
+    assert_eq!(answer.code, 101, "{answer:?}");
+    let mut watches = vec![socket];
     let refused = loop {
         let request =
             crate::raw::request("GET", "/clusters/small/control-plane/api/v1/secrets?watch=true", &[], "");
@@ -72,7 +84,7 @@ fn a_class_limits_what_its_control_planes_use() {
         watches.push(stream);
         assert!(watches.len() <= 2, "no limit of watches");
     };
-    assert_eq!(refused.code, 429, "{refused:?}");
+    assert_eq!((refused.code, watches.len()), (429, 2), "{refused:?}");
     assert!(
         refused.body.contains("limit watches") && refused.head.to_lowercase().contains("retry-after: 1"),
         "{refused:?}"
@@ -86,6 +98,44 @@ fn a_class_limits_what_its_control_planes_use() {
     assert!(limited.body.contains("limit requestsPerSecond"), "{limited:?}");
     // Whoever is within the limits has nothing to do with it.
     assert_eq!(server.client().vcp("roomy").post(MAPS, &config_map("m")).code, 201);
+}
+
+#[test]
+fn requests_for_custom_resources_are_limited_like_others() {
+    let server = Server::start(Store::Embedded);
+    let record = json!({
+        "apiVersion": "tenancy.kplane.dev/v1alpha1", "kind": "VirtualCluster", "metadata": {"name": "small"},
+        "spec": {"limits": {"objects": 8, "watches": 1}},
+    });
+    server.client().post(RECORDS, &record).ok();
+    server.create_vcp("roomy");
+    let small = server.client().vcp("small");
+    small.post(crate::world::CRDS, &crate::world::definition("birds.example", "owls", "Owl")).ok();
+    let owls = "/apis/birds.example/v1/namespaces/default/owls";
+    eventually("the kind is served", Duration::from_secs(20), || small.get(owls).code == 200);
+    let owl =
+        |name: String| json!({"apiVersion": "birds.example/v1", "kind": "Owl", "metadata": {"name": name}});
+    let told = (0..9).map(|n| small.post(owls, &owl(format!("o{n}")))).find(|answer| answer.code != 201);
+    let told = told.expect("a limit").refused(403);
+    assert!(told.contains("limited: objects=8"), "{told}");
+    // They are classified, limited and ended in time as those for other objects are.
+    let tenant = crate::world::tenant(&server, "small");
+    let ask = |query: &str| {
+        tenant.begin(&crate::raw::request(
+            "GET",
+            &format!("/clusters/small/control-plane{owls}{query}"),
+            &[],
+            "",
+        ))
+    };
+    let head = ask("").1.head.to_lowercase();
+    assert!(head.contains("x-kubernetes-pf-flowschema-uid: "), "{head}");
+    let (_watch, answer) = ask("?watch=true");
+    assert_eq!(answer.code, 200, "{answer:?}");
+    let refused = ask("?watch=true").1;
+    assert!(refused.code == 429, "{refused:?}");
+    let slow = ask("?timeout=nonsense").1;
+    assert_eq!(slow.code, 400, "{slow:?}");
 }
 
 #[test]

@@ -1,6 +1,5 @@
-//! The weaknesses that were found in the system this one follows, each tried here. Those that are tried by an attack
-//! of another file are named there: namespaces and resources called `clusters`, impersonated identities of the server,
-//! tokens and reviews. Those that concern the management plane are tests of their own below.
+//! The weaknesses that were found in the system this one follows, each tried: [`WEAKNESSES`] says where. Those that concern the
+//! management plane are tests of their own below.
 
 use std::io::Read;
 use std::net::TcpListener;
@@ -148,6 +147,101 @@ pub const ATTACKS: &[Attack] = &[
         },
     },
 ];
+
+/// Where a weakness is tried.
+enum Tried {
+    /// By an attack of that name.
+    Attack(&'static str),
+    /// By a test: its file below `tests/tests`, and its name.
+    Test(&'static str, &'static str),
+}
+
+use Tried::{Attack as By, Test};
+
+const HERE: &str = "isolation/weaknesses.rs";
+
+/// Each weakness, in a word, and all that tries it.
+const WEAKNESSES: &[(&str, &[Tried])] = &[
+    ("credentials of root for any endpoint", &[Test(HERE, "the_management_plane_trusts_no_tenant")]),
+    ("paths that are claimed twice", &[Test(HERE, "the_management_plane_trusts_no_tenant")]),
+    (
+        "paths that make control planes",
+        &[By("paths that make control planes"), By("anonymous administrators")],
+    ),
+    ("a namespace called clusters", &[By("a namespace called clusters"), By("objects called clusters")]),
+    ("a resource called clusters", &[By("a resource called clusters")]),
+    (
+        "users who may read across control planes",
+        &[
+            By("impersonated identities of the server"),
+            By("impersonated masters"),
+            By("all control planes at once"),
+        ],
+    ),
+    ("one key for all tokens", &[By("one key for all issuers"), By("the attacker's token elsewhere")]),
+    (
+        "reviews that remember tokens",
+        &[By("tokens that are remembered"), By("a review of the victim's token")],
+    ),
+    ("snapshots for everybody", &[By("snapshots")]),
+    (
+        "custom resources that go past the filters",
+        &[
+            By("impersonation that custom resources skip"),
+            By("requests that are not written down"),
+            Test("isolation/settings.rs", "requests_for_custom_resources_are_limited_like_others"),
+        ],
+    ),
+    (
+        "webhooks that fail open",
+        &[
+            Test("webhooks/more.rs", "the_first_writes_after_a_start_are_shown_to_webhooks"),
+            Test("webhooks/admission.rs", "should_unconditionally_reject_operations_on_fail_closed_webhook"),
+            Test(
+                "webhooks/admission.rs",
+                "should_be_able_to_deny_custom_resource_creation_update_and_deletion",
+            ),
+        ],
+    ),
+    ("kubeconfigs with root's token", &[Test(HERE, "the_management_plane_trusts_no_tenant")]),
+    (
+        "bootstrap tokens without an end",
+        &[By("bootstrap tokens without an end"), By("bootstrap tokens elsewhere")],
+    ),
+    ("marks on objects", &[By("marks on objects")]),
+    (
+        "one history, and no limits",
+        &[
+            Test(HERE, "what_is_shared_is_said_and_what_is_granted_is_little"),
+            Test("isolation/settings.rs", "requests_for_custom_resources_are_limited_like_others"),
+        ],
+    ),
+    (
+        "controllers that read all Secrets",
+        &[Test(HERE, "what_is_shared_is_said_and_what_is_granted_is_little")],
+    ),
+];
+
+#[test]
+fn every_weakness_is_tried() {
+    let attacks = crate::attacks();
+    assert_eq!(WEAKNESSES.len(), 16);
+    for (number, (what, tried)) in WEAKNESSES.iter().enumerate() {
+        assert!(!tried.is_empty(), "weakness {}, {what}, is not tried", number + 1);
+        for way in *tried {
+            let there = match way {
+                By(name) => attacks.iter().any(|attack| attack.name == *name),
+                Test(file, name) => {
+                    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(file);
+                    let text = std::fs::read_to_string(path).expect(file);
+                    text.contains(&format!("#[test]\nfn {name}()"))
+                }
+            };
+            let (By(name) | Test(_, name)) = way;
+            assert!(there, "weakness {}, {what}: {name} is gone", number + 1);
+        }
+    }
+}
 
 /// Weakness 1: credentials went wherever an endpoint pointed. Weakness 2: a path could be claimed twice.
 /// Weakness 12: kubeconfigs held root's token, or did not verify the server.
