@@ -121,7 +121,7 @@ async fn take(args: SnapshotArgs) -> anyhow::Result<()> {
         (Some(cert), Some(key)) => Some((read(cert)?, read(key)?)),
         _ => None,
     };
-    let access = Access { ca: args.cacert.as_ref().map(read).transpose()?, identity };
+    let access = Access { ca: args.cacert.as_ref().map(read).transpose()?, identity, name: None };
     let now = jiff::Timestamp::now();
     let taken = snapshot::take(&access, &args.endpoints, &args.folder, args.retain, now).await?;
     let report = serde_json::to_string(&taken)?;

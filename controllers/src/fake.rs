@@ -59,9 +59,13 @@ impl FakeApi {
     async fn answer(&self, request: Request<Body>) -> Response<Body> {
         let (parts, body) = request.into_parts();
         let bytes = body.collect_bytes().await.unwrap();
-        let body: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+        let mut body: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+        encode_secret(&mut body);
+        // What is applied is made if it is not there.
+        let applied = parts.headers.get("content-type").is_some_and(|t| t == "application/apply-patch+yaml");
+        let method = if applied { Method::from_bytes(b"APPLY").unwrap() } else { parts.method.clone() };
         let (code, answer) =
-            self.state.lock().unwrap().handle(&parts.method, &parts.uri.path().replace("%3A", ":"), body);
+            self.state.lock().unwrap().handle(&method, &parts.uri.path().replace("%3A", ":"), body);
         let bytes = serde_json::to_vec(&answer).unwrap();
         Response::builder()
             .status(code)
@@ -116,7 +120,13 @@ impl State {
                 (201, object)
             }
             "PUT" => self.write(&key, body),
-            "PATCH" => {
+            "APPLY" if !self.objects.contains_key(&key) => {
+                let mut object = body;
+                self.stamp(&mut object, true);
+                self.objects.insert(key, object.clone());
+                (201, object)
+            }
+            "PATCH" | "APPLY" => {
                 let Some(mut object) = self.objects.get(&key).cloned() else { return error(404, "NotFound") };
                 for guard in ["uid", "resourceVersion"] {
                     let wanted = &body["metadata"][guard];
@@ -205,6 +215,18 @@ fn credential(mut request: Value) -> Value {
         "expirationTimestamp": expires.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
     });
     request
+}
+
+/// As the server stores what is written as text.
+fn encode_secret(object: &mut Value) {
+    use base64::Engine as _;
+    let Some(Value::Object(texts)) = object.as_object_mut().and_then(|o| o.remove("stringData")) else {
+        return;
+    };
+    for (key, text) in texts {
+        let encoded = base64::engine::general_purpose::STANDARD.encode(text.as_str().unwrap_or_default());
+        object["data"][key] = encoded.into();
+    }
 }
 
 /// RFC 7386.

@@ -94,6 +94,8 @@ pub mod reason {
     pub const MEMBER_MISSING: &str = "MemberMissing";
     /// etcd has lost its quorum, and serves nobody.
     pub const QUORUM_LOST: &str = "QuorumLost";
+    /// The names of etcd's members are not known to DNS, and several members need it.
+    pub const NAMES_UNKNOWN: &str = "NamesUnknown";
     /// The number of etcd's members is being changed, or a member replaced.
     pub const SCALING: &str = "Scaling";
     /// A change of the members has to wait for one that is not well.
@@ -106,6 +108,8 @@ pub mod reason {
     pub const RESTORING: &str = "Restoring";
     /// An etcd of somebody else does not answer.
     pub const ETCD_UNREACHABLE: &str = "EtcdUnreachable";
+    /// A certificate has ended.
+    pub const CERTIFICATE_EXPIRED: &str = "CertificateExpired";
     /// A port that the spec asks for is taken.
     pub const PORT_TAKEN: &str = "PortTaken";
     /// The last snapshot succeeded.

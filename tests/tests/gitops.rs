@@ -151,7 +151,20 @@ fn a_deployed_plane_is_built_and_says_what_it_lacks() {
         kubectl.run(&["wait", "--for=condition=Established", definition, "--timeout=1s"]).success
     });
     let sample = samples().join("managementplane/deployed.yaml").display().to_string();
+    // The port of the nodes that the plane is to have is another's.
+    kubectl.apply(
+        "apiVersion: v1\nkind: Service\nmetadata: {name: other, namespace: default}\nspec: {type: NodePort, ports: [{port: 80, nodePort: 30443}]}\n",
+    );
     kubectl.ok(&["apply", "-f", &sample]);
+    let plane = || kubectl.json(&["get", "managementplane", "default"]);
+    eventually("it says that the port is taken", PATIENCE, || {
+        condition(&plane(), "Ready") == "False PortTaken"
+    });
+    let told = plane().to_string();
+    assert!(told.contains("set spec.exposure.nodePort to another"), "{told}");
+    // All else is made meanwhile.
+    kubectl.ok(&["-n", "kplane-system", "get", "statefulset/kplane-etcd", "deployment/kplane-apiserver"]);
+    kubectl.ok(&["delete", "service", "other"]);
     let of = |kind: &'static str| {
         let kubectl = kubectl.clone();
         move || kubectl.run(&["-n", "kplane-system", "get", kind, "-o", "name"]).stdout
@@ -171,7 +184,6 @@ fn a_deployed_plane_is_built_and_says_what_it_lacks() {
             eventually(&format!("{kind}{name}"), PATIENCE, || of(kind)().contains(&name));
         }
     }
-    let plane = || kubectl.json(&["get", "managementplane", "default"]);
     eventually("it waits for etcd", PATIENCE, || condition(&plane(), "Ready") == "False StorePending");
     assert_eq!(condition(&plane(), "CertificatesReady"), "True Reconciled");
 

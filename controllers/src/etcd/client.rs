@@ -17,6 +17,8 @@ pub struct Access {
     pub ca: Option<Vec<u8>>,
     /// The client's certificate and key, in PEM.
     pub identity: Option<(Vec<u8>, Vec<u8>)>,
+    /// The name to find in the certificate of whoever answers, when it is not that of the address.
+    pub name: Option<String>,
 }
 
 impl Access {
@@ -32,6 +34,9 @@ impl Access {
             }
             if let Some((certificate, key)) = &self.identity {
                 tls = tls.identity(Identity::from_pem(certificate, key));
+            }
+            if let Some(name) = &self.name {
+                tls = tls.domain_name(name);
             }
             options = options.with_tls(tls);
         }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::network::Proxy;
 use super::pod::{self, Ports, Running};
 use super::service::Targets;
 use crate::Client;
@@ -39,6 +40,7 @@ struct Look {
     folder: PathBuf,
     targets: Targets,
     ports: Arc<Ports>,
+    proxy: Option<Mutex<Proxy>>,
 }
 
 fn locked(state: &Mutex<State>) -> MutexGuard<'_, State> {
@@ -46,12 +48,20 @@ fn locked(state: &Mutex<State>) -> MutexGuard<'_, State> {
 }
 
 impl Kubelet {
-    pub(super) fn start(client: Client, namespace: &str, folder: PathBuf, targets: Targets) -> Self {
+    /// With the cluster's network, if there is to be one: see [`super::network`].
+    pub(super) fn start(
+        client: Client,
+        namespace: &str,
+        folder: PathBuf,
+        targets: Targets,
+        network: bool,
+    ) -> Self {
         let state: Arc<Mutex<State>> = Arc::default();
         let stop: Arc<AtomicBool> = Arc::default();
-        let ports: Arc<Ports> = Arc::default();
+        let ports = Arc::new(Ports::of_network(network));
         let namespace = namespace.to_owned();
-        let look = Look { client, namespace, folder: folder.clone(), targets, ports: ports.clone() };
+        let proxy = network.then(Mutex::default);
+        let look = Look { client, namespace, folder: folder.clone(), targets, ports: ports.clone(), proxy };
         let (seen, told) = (state.clone(), stop.clone());
         let thread = std::thread::spawn(move || {
             while !told.load(Ordering::SeqCst) {
@@ -150,6 +160,7 @@ impl Look {
         }
         self.reclaim();
         let mut ready = Vec::new();
+        let mut served = Vec::new();
         for object in &pods {
             let name = object["metadata"]["name"].as_str().unwrap_or_default();
             let ending = object["metadata"]["deletionTimestamp"].is_string();
@@ -159,12 +170,18 @@ impl Look {
             let mut state = locked(state);
             let Some(running) = state.running.get_mut(&uid(object)) else { continue };
             running.ready = running.child.is_some() && serves;
+            if running.child.is_some() && !ending {
+                served.push((object.clone(), running.ready));
+            }
             if running.ready && !ending && name.starts_with("kplane-apiserver-") {
                 ready.push(self.ports.of(name, 6443));
             }
             self.tell(object, running);
         }
         self.targets.set(ready);
+        if let Some((proxy, services)) = self.proxy.as_ref().zip(self.list("services")) {
+            proxy.lock().unwrap_or_else(PoisonError::into_inner).update(&services, &served, &self.ports);
+        }
     }
 
     /// Starts, restarts or ends a pod.

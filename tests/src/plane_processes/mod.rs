@@ -5,6 +5,7 @@
 //! the pods are the controllers of workloads, so that rollouts are real. A balancer plays the Service of the API server.
 
 mod kubelet;
+pub mod network;
 mod pod;
 mod service;
 
@@ -72,9 +73,29 @@ impl Plane {
     /// # Panics
     /// If the management cluster does not start.
     pub fn begin_with(spec: &Value, flags: &[&str]) -> Self {
+        Self::begin_in(spec, flags, false)
+    }
+
+    /// The same in a cluster without DNS, where the controllers run as they do in its pods. For a process in a network of
+    /// its own: see [`network::in_its_own`].
+    ///
+    /// # Panics
+    /// If the management cluster does not start.
+    pub fn begin_without_dns(spec: &Value) -> Self {
+        Self::begin_in(spec, &["--controllers=tenant"], true)
+    }
+
+    fn begin_in(spec: &Value, flags: &[&str], network: bool) -> Self {
         let management = Server::start(Store::Embedded);
         let service = Balancer::start();
-        let controllers = Controllers::run(&management, service.port(), flags);
+        let mut flags: Vec<String> = flags.iter().map(|flag| (*flag).to_owned()).collect();
+        if !network {
+            // The Service is here, and not at its name.
+            flags.push(format!("--plane-address=https://127.0.0.1:{}", service.port()));
+            // So are the members of etcd.
+            flags.push(format!("--etcd-addresses={}", addresses_in(management.folder()).display()));
+        }
+        let controllers = Controllers::run(&management, &flags);
         let client = management.client();
         eventually("the definitions are installed", STARTED_WITHIN, || client.get(PLANES).code == 200);
         let mut whole = json!({
@@ -89,7 +110,8 @@ impl Plane {
             "spec": whole,
         });
         client.post(PLANES, &object).ok();
-        let kubelet = Kubelet::start(client, NAMESPACE, management.folder().join("pods"), service.targets());
+        let pods = management.folder().join("pods");
+        let kubelet = Kubelet::start(client, NAMESPACE, pods, service.targets(), network);
         tell_addresses(&kubelet, &management);
         Self { kubelet, service, controllers, management }
     }
@@ -248,6 +270,11 @@ impl Plane {
         self.kubelet.port(pod, container_port)
     }
 
+    /// The certificate that a container shows at a port; `None` when it shows none.
+    pub fn shown(&self, pod: &str, container_port: u16) -> Option<Vec<u8>> {
+        pod::shown(self.port(pod, container_port))
+    }
+
     /// The folder that is the root of a pod's files.
     pub fn root(&self, pod: &str) -> PathBuf {
         self.kubelet.root(pod)
@@ -311,17 +338,10 @@ struct Controllers {
 }
 
 impl Controllers {
-    fn run(server: &Server, port: u16, flags: &[&str]) -> Self {
-        let mut arguments = vec![
-            "run".to_owned(),
-            "--controllers=management".into(),
-            "--leader-elect=false".into(),
-            // The Service is here, and not at its name.
-            format!("--plane-address=https://127.0.0.1:{port}"),
-            // So are the members of etcd.
-            format!("--etcd-addresses={}", addresses_in(server.folder()).display()),
-        ];
-        arguments.extend(flags.iter().map(|flag| (*flag).to_owned()));
+    fn run(server: &Server, flags: &[String]) -> Self {
+        let mut arguments =
+            vec!["run".to_owned(), "--controllers=management".into(), "--leader-elect=false".into()];
+        arguments.extend(flags.iter().cloned());
         let folder = server.folder().to_owned();
         let kubeconfig = server.admin_kubeconfig();
         Self { child: spawn(&arguments, &kubeconfig, &folder), kubeconfig, folder, arguments }

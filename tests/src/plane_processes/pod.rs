@@ -13,17 +13,27 @@ use base64::engine::general_purpose::STANDARD;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use serde_json::Value;
 
+use super::network;
+
 /// The Secrets of a namespace by name: files by name.
 pub(super) type Secrets = BTreeMap<String, BTreeMap<String, Vec<u8>>>;
 
 /// Which port of this machine is a pod's port.
 #[derive(Default)]
-pub(super) struct Ports(Mutex<BTreeMap<(String, u16), u16>>);
+pub(super) struct Ports {
+    known: Mutex<BTreeMap<(String, u16), u16>>,
+    /// Whether pods reach each other by what the cluster's network gives them, and not by these ports.
+    pub(super) network: bool,
+}
 
 impl Ports {
+    pub(super) fn of_network(network: bool) -> Self {
+        Self { network, ..Self::default() }
+    }
+
     /// The same one each time, also for a pod that comes again.
     pub(super) fn of(&self, pod: &str, port: u16) -> u16 {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         *known.entry((pod.to_owned(), port)).or_insert_with(crate::free_port)
     }
 }
@@ -182,7 +192,7 @@ fn local(argument: &str, pod: &str, root: &Path, namespace: &str, ports: &Ports)
     let mut out = argument.replace("$(NAME)", pod);
     // A pod by its name in a headless Service: `pod.service.namespace.svc:port`.
     let suffix = format!(".{namespace}.svc:");
-    while let Some(at) = out.find(&suffix) {
+    while let Some(at) = out.find(&suffix).filter(|_| !ports.network) {
         let start = out[..at].rfind(['/', ',', '=']).map_or(0, |found| found + 1);
         let end = out[at + suffix.len()..]
             .find(|c: char| !c.is_ascii_digit())
@@ -220,6 +230,7 @@ fn find(program: &str) -> PathBuf {
 
 /// `None` when a ConfigMap is not there yet.
 fn command(
+    pod: &Value,
     container: &Value,
     running: &Running,
     namespace: &str,
@@ -235,7 +246,11 @@ fn command(
     let (program, arguments) = words.split_first().expect("a command");
     let log = running.root.with_extension("log");
     let log = std::fs::File::options().create(true).append(true).open(log).expect("a log");
-    let mut command = Command::new(find(program));
+    let program = find(program);
+    let mut command = match ports.network {
+        true => network::with_names(pod, &running.root, &program),
+        false => Command::new(program),
+    };
     command
         .args(arguments)
         .env("RUST_LOG", std::env::var("RUST_LOG").unwrap_or_else(|_| "info".into()))
@@ -273,7 +288,7 @@ pub(super) fn start(
     let _ = std::fs::remove_file(running.root.join("dev/termination-log"));
     if running.restarts == 0 {
         for container in list(&pod["spec"], "initContainers") {
-            let status = command(container, running, namespace, ports, given)?.status().ok()?;
+            let status = command(pod, container, running, namespace, ports, given)?.status().ok()?;
             if !status.success() {
                 running.last = Some((status.code().unwrap_or(137), last_words(&running.root)));
                 return None;
@@ -281,7 +296,7 @@ pub(super) fn start(
         }
     }
     let container = list(&pod["spec"], "containers").first()?;
-    command(container, running, namespace, ports, given)?.spawn().ok()
+    command(pod, container, running, namespace, ports, given)?.spawn().ok()
 }
 
 /// Whether the readiness probe of a pod's container succeeds. One without is ready.
@@ -313,6 +328,18 @@ fn get(port: u16, path: &str, tls: bool) -> std::io::Result<String> {
         stream.read(&mut answer)?
     };
     Ok(String::from_utf8_lossy(&answer[..read]).into_owned())
+}
+
+/// The certificate that is shown at a port of this machine.
+pub(super) fn shown(port: u16) -> Option<Vec<u8>> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(1))).ok()?;
+    let name = rustls::pki_types::ServerName::try_from("localhost").ok()?;
+    let mut connection = ClientConnection::new(client_config(), name).ok()?;
+    while connection.is_handshaking() {
+        connection.complete_io(&mut stream).ok()?;
+    }
+    Some(connection.peer_certificates()?.first()?.to_vec())
 }
 
 /// As a kubelet's: it verifies nothing.

@@ -1,7 +1,10 @@
 //! The life of a managed etcd, in the very processes that its pods are: members come and go, one is lost for good, a
 //! file is written anew, a snapshot is taken and restored.
 
+mod external;
 mod members;
+mod nameless;
+mod renewal;
 mod snapshots;
 
 use std::time::Duration;

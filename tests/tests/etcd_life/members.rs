@@ -43,6 +43,19 @@ fn members_come_one_by_one_one_that_lost_its_volume_is_replaced_and_they_go_agai
     looked_at(&plane, "it is replaced", |_| plane.condition("StoreReady") == "True Scaling");
     settled(&plane, 3);
 
+    // Two are lost: nobody is served, and it is said what helps.
+    for pod in ["kplane-etcd-1", "kplane-etcd-2"] {
+        plane.hold(pod);
+        plane.kill(pod);
+    }
+    looked_at(&plane, "the quorum is lost", |_| plane.condition("Ready") == "False QuorumLost");
+    let told = plane.object().to_string();
+    assert!(told.contains("bring the nodes and volumes of the others back, or restore a snapshot"), "{told}");
+    plane.let_go("kplane-etcd-1");
+    plane.let_go("kplane-etcd-2");
+    settled(&plane, 3);
+    plane.wait_ready();
+
     members(1);
     eventually("only one volume is left", PATIENCE, || claims(&plane) == ["data-kplane-etcd-0"]);
     plane.wait_ready();

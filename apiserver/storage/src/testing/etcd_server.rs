@@ -22,6 +22,7 @@ pub struct EtcdServer {
     peer_port: u16,
     health_port: u16,
     tls: bool,
+    quota: Option<u64>,
 }
 
 impl EtcdServer {
@@ -30,16 +31,21 @@ impl EtcdServer {
     /// # Panics
     /// When there is no etcd, or it does not become healthy: a test must not pass without it.
     pub async fn start() -> Self {
-        Self::start_with(None).await
+        Self::start_with(None, None).await
     }
 
     /// The same over TLS, with client certificates: the PEM of the authority of both sides, of the
     /// server's certificate (for 127.0.0.1) and of its key.
     pub async fn start_tls(ca: &str, cert: &str, key: &str) -> Self {
-        Self::start_with(Some([("ca", ca), ("cert", cert), ("key", key)])).await
+        Self::start_with(Some([("ca", ca), ("cert", cert), ("key", key)]), None).await
     }
 
-    async fn start_with(tls: Option<[(&str, &str); 3]>) -> Self {
+    /// The same with room for so many bytes.
+    pub async fn start_small_tls(ca: &str, cert: &str, key: &str, quota: u64) -> Self {
+        Self::start_with(Some([("ca", ca), ("cert", cert), ("key", key)]), Some(quota)).await
+    }
+
+    async fn start_with(tls: Option<[(&str, &str); 3]>, quota: Option<u64>) -> Self {
         let mut server = EtcdServer {
             child: None,
             directory: tempfile::tempdir().expect("a temporary directory"),
@@ -47,6 +53,7 @@ impl EtcdServer {
             peer_port: free_port(),
             health_port: free_port(),
             tls: tls.is_some(),
+            quota,
         };
         for (name, pem) in tls.into_iter().flatten() {
             std::fs::write(server.directory.path().join(name), pem).expect("a file");
@@ -95,6 +102,9 @@ impl EtcdServer {
                 .arg(file("cert"))
                 .arg("--key-file")
                 .arg(file("key"));
+        }
+        if let Some(quota) = self.quota {
+            command.arg(format!("--quota-backend-bytes={quota}"));
         }
         let metrics = format!("http://127.0.0.1:{}", self.health_port);
         let child = command

@@ -5,7 +5,7 @@ use kplane_crds::v1alpha1::{ExposureType, FailedUpgrade, ManagementPlane};
 use serde_json::Value;
 
 use super::authority::Phase;
-use super::build::{self, APISERVER, ETCD, Given, Object, PORT};
+use super::build::{self, APISERVER, ETCD, Given, Object, PORT, ServiceAddresses, host_and_port};
 use super::issue;
 use super::store::{self, Report};
 use super::trouble::{self, Trouble};
@@ -85,19 +85,26 @@ pub async fn apply(
     if raw::optional(raw.get(&namespace.path()).await)?.is_none() {
         apply_object(&raw, &namespace).await?;
     }
-    let certificates = issue::certificates(plane, deployed, &raw, now).await?;
+    let mut services = Services::apply(plane, deployed, &raw).await;
+    let server = server_address(plane, &services.addresses);
+    let certificates = issue::certificates(plane, deployed, &server, &raw, now).await?;
     let plan = upgrade::plan(plane, upgrade::wanted(plane, &context.options.image));
     let given = Given {
         image: plan.run.image.clone(),
         digests: certificates.digests,
         encryption_key: certificates.encryption_key,
+        addresses: services.addresses.clone(),
     };
     let mut deployed = deployed.clone();
-    let mut store = store::tend(plane, &mut deployed, &raw, &context.options, now).await?;
+    let mut store = store::tend(plane, &mut deployed, &given.addresses, &raw, &context.options, now).await?;
     let objects = build::build(plane, &deployed, &given);
     let mut applied = Vec::with_capacity(objects.len());
     for object in &objects {
         applied.push(apply_object(&raw, object).await?);
+    }
+    // What it keeps from being ready is said only now: all else goes on.
+    if let Some(refused) = services.refused.take() {
+        return Err(refused);
     }
     let find = |kind: &str, name: &str| {
         let at = objects.iter().position(|o| o.value["kind"] == kind && o.name == name)?;
@@ -130,7 +137,7 @@ pub async fn apply(
     let said = trouble.as_ref().map(|trouble| trouble.message.as_str());
     let failed_upgrade = stuck.then(|| upgrade::failed(plane, &plan, said));
     Ok(Applied {
-        endpoint: endpoint(plane, find("Service", APISERVER)),
+        endpoint: endpoint(plane, services.apiserver.as_ref()),
         internal_endpoint: internal_endpoint(plane),
         ca: certificates.ca,
         plan: Some(plan),
@@ -146,8 +153,52 @@ pub async fn apply(
     })
 }
 
+/// The Services as they are in the cluster.
+#[derive(Default)]
+struct Services {
+    addresses: ServiceAddresses,
+    apiserver: Option<Value>,
+    /// Why one could not be made or changed.
+    refused: Option<Error>,
+}
+
+impl Services {
+    /// Applies them. One that is refused, for a port that is taken say, is as it was before.
+    async fn apply(plane: &ManagementPlane, deployed: &Deployed, raw: &Raw) -> Self {
+        let mut found = Self::default();
+        for object in build::services(plane, deployed) {
+            let service = match apply_object(raw, &object).await {
+                Ok(applied) => Some(applied),
+                Err(error) => {
+                    found.refused.get_or_insert(error);
+                    raw.get(&object.path()).await.ok()
+                }
+            };
+            let Some(service) = service else { continue };
+            found.addresses.learn(&service);
+            if object.name == APISERVER {
+                found.apiserver = Some(service);
+            }
+        }
+        found
+    }
+}
+
+/// Where the controllers reach the API server: at its Service's address, since there may be no DNS.
+fn server_address(plane: &ManagementPlane, addresses: &ServiceAddresses) -> String {
+    match &addresses.apiserver {
+        Some(address) => format!("https://{}", host_and_port(address, PORT)),
+        None => internal_endpoint(plane),
+    }
+}
+
+/// The name of the API server in the cluster.
+pub(super) fn server_name(plane: &ManagementPlane) -> String {
+    format!("{APISERVER}.{}.svc", plane.spec.namespace)
+}
+
 pub(super) fn internal_endpoint(plane: &ManagementPlane) -> String {
-    format!("https://{APISERVER}.{}.svc:{PORT}", plane.spec.namespace)
+    format!("https://{}:{PORT}", server_name(plane))
 }
 
 /// The address outside: what the spec says, else what the Service was given.
@@ -215,6 +266,20 @@ mod tests {
         assert_eq!(endpoint(&plane, Some(&service)), None);
         let service = json!({ "status": { "loadBalancer": { "ingress": [{ "ip": "10.1.2.3" }] } } });
         assert_eq!(endpoint(&plane, Some(&service)).as_deref(), Some("https://10.1.2.3:8443"));
+    }
+
+    #[test]
+    fn the_controllers_need_no_name_of_the_server() {
+        let mut addresses = ServiceAddresses::default();
+        assert_eq!(server_address(&plane(), &addresses), "https://kplane-apiserver.barn.svc:6443");
+        addresses.learn(&json!({ "metadata": { "name": "kplane-etcd" }, "spec": { "clusterIP": "None" } }));
+        addresses
+            .learn(&json!({ "metadata": { "name": "kplane-etcd-0" }, "spec": { "clusterIP": "10.0.0.8" } }));
+        addresses.learn(
+            &json!({ "metadata": { "name": "kplane-apiserver" }, "spec": { "clusterIP": "fd00::7" } }),
+        );
+        assert_eq!(addresses.first_member.as_deref(), Some("10.0.0.8"));
+        assert_eq!(server_address(&plane(), &addresses), "https://[fd00::7]:6443");
     }
 
     #[test]

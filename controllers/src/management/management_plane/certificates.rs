@@ -52,6 +52,13 @@ pub fn successor(name: &str, old: &Pair, now: jiff::Timestamp) -> Result<(Pair, 
     Ok((Pair { certificate, key: key.serialize_pem(), expires }, bridge))
 }
 
+/// When a certificate in PEM ends, the first of several; `None` when it is none.
+pub fn end(pem: &[u8]) -> Option<jiff::Timestamp> {
+    let (_, block) = x509_parser::pem::parse_x509_pem(pem).ok()?;
+    let certificate = block.parse_x509().ok()?;
+    jiff::Timestamp::from_second(certificate.validity().not_after.timestamp()).ok()
+}
+
 /// Makes a serving certificate for these names and addresses.
 pub fn serving(
     authority: &Pair,
@@ -171,6 +178,9 @@ mod tests {
         let pair = serving(&authority, names, Duration::from_secs(3600), now).unwrap();
         assert!(pair.certificate.starts_with("-----BEGIN CERTIFICATE-----"));
         assert_eq!(pair.expires.as_second() - now.as_second(), 86_400);
+        // It is written in whole days.
+        let end = end(pair.certificate.as_bytes()).unwrap();
+        assert!(end <= pair.expires && pair.expires.as_second() - end.as_second() < 86_400);
         let pair = client(&authority, "admin", "system:masters", Duration::from_secs(3600), now).unwrap();
         assert!(pair.key.contains("PRIVATE KEY"));
     }

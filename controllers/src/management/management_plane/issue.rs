@@ -8,7 +8,7 @@ use kplane_crds::v1alpha1::{EXPIRATION_ANNOTATION, ManagementPlane};
 use kube::ResourceExt;
 use serde_json::{Value, json};
 
-use super::apply::{apply_object, internal_endpoint};
+use super::apply::{apply_object, server_name};
 use super::authority::{Authority, Phase, ROTATE_AUTHORITIES, digest};
 use super::build::{
     self, APISERVER, Digests, ETCD_CA_SECRET, ETCD_CLIENT_SECRET, ETCD_SECRET, PKI_SECRET, SERVING_SECRET,
@@ -42,17 +42,19 @@ pub struct Certificates {
     pub look_again: Option<jiff::Timestamp>,
 }
 
-/// What the spec says of certificates.
+/// What the certificates are made for, beside the names of the plane.
 struct Terms {
     lifetime: Duration,
     before: Duration,
     overlap: Duration,
+    /// Where the controllers reach the API server.
+    server: String,
     /// The value of the annotation that asks for new authorities.
     asked: String,
 }
 
 impl Terms {
-    fn of(plane: &ManagementPlane) -> Result<Self, Error> {
+    fn of(plane: &ManagementPlane, server: &str) -> Result<Self, Error> {
         let spec = &plane.spec.certificates;
         let read = |text: &str| {
             let wrong =
@@ -63,6 +65,7 @@ impl Terms {
             lifetime: read(&spec.duration)?,
             before: read(&spec.renew_before)?,
             overlap: read(&spec.authority_overlap)?,
+            server: server.to_owned(),
             asked: plane.annotations().get(ROTATE_AUTHORITIES).cloned().unwrap_or_default(),
         })
     }
@@ -80,10 +83,11 @@ struct Authorities {
 pub async fn certificates(
     plane: &ManagementPlane,
     deployed: &Deployed,
+    server: &str,
     raw: &Raw,
     now: jiff::Timestamp,
 ) -> Result<Certificates, Error> {
-    let terms = Terms::of(plane)?;
+    let terms = Terms::of(plane, server)?;
     let mut authorities = Authorities {
         apiserver: authority(plane, raw, PKI_SECRET, PLANE_AUTHORITY, &terms, now).await?,
         etcd: match deployed.store {
@@ -93,8 +97,20 @@ pub async fn certificates(
             _ => None,
         },
     };
+    // Who is a client of somebody else's etcd reads its certificate at its start only.
+    let theirs = match &deployed.store {
+        Store::External(etcd) => etcd.tls_secret_ref.as_ref().map(|secret| secret.name.clone()),
+        _ => None,
+    };
+    let theirs = match theirs {
+        Some(name) => read(plane, raw, &name).await?.map(|found| found.digest()),
+        None => None,
+    };
     loop {
         let mut issued = issue(plane, &authorities, &terms, raw, now).await?;
+        if let Some(theirs) = &theirs {
+            issued.digests.apiserver = digest([issued.digests.apiserver.as_str(), theirs.as_str()]);
+        }
         let mut everywhere = true;
         if issued.phase != Phase::Settled {
             everywhere = taken_up::by_pods(plane, deployed, raw, &issued.digests).await?;
@@ -147,13 +163,13 @@ async fn issue(
             made
         }
     };
-    let server = internal_endpoint(plane);
+    let server = &terms.server;
     let inputs = format!("{server},signer={signer},trusted={}", authority.trust_digest());
     let admin = stored(plane, raw, ADMIN_SECRET).await?;
     if admin.and_then(|s| s.current(&inputs, terms.before, now)).is_none() {
         let user = "kplane-controllers";
         let made = certificates::client(&authority.current, user, "system:masters", terms.lifetime, now)?;
-        let kubeconfig = admin_kubeconfig(&server, &bundle, &made)?;
+        let kubeconfig = admin_kubeconfig(plane, server, &bundle, &made)?;
         write_pair(plane, raw, ADMIN_SECRET, &made, &inputs, json!({ "kubeconfig": kubeconfig })).await?;
     }
     let mut certificates = Certificates {
@@ -237,12 +253,20 @@ async fn authority(
     }
 }
 
-fn admin_kubeconfig(server: &str, bundle: &str, made: &Pair) -> Result<String, Error> {
+fn admin_kubeconfig(
+    plane: &ManagementPlane,
+    server: &str,
+    bundle: &str,
+    made: &Pair,
+) -> Result<String, Error> {
     let config = json!({
         "apiVersion": "v1",
         "kind": "Config",
         "clusters": [{ "name": "kplane", "cluster": {
-            "server": server, "certificate-authority-data": STANDARD.encode(bundle),
+            "server": server,
+            // The address is the cluster's to choose; the certificate has the name.
+            "tls-server-name": server_name(plane),
+            "certificate-authority-data": STANDARD.encode(bundle),
         }}],
         "users": [{ "name": "kplane-controllers", "user": {
             "client-certificate-data": STANDARD.encode(&made.certificate),
@@ -280,6 +304,17 @@ impl Found {
     fn text(&self, key: &str) -> Option<String> {
         let encoded = self.0.get("data")?.get(key)?.as_str()?;
         String::from_utf8(STANDARD.decode(encoded).ok()?).ok()
+    }
+
+    /// Changes with what is in it.
+    fn digest(&self) -> String {
+        digest(
+            self.0["data"]
+                .as_object()
+                .into_iter()
+                .flatten()
+                .flat_map(|(key, value)| [key.as_str(), value.as_str().unwrap_or_default()]),
+        )
     }
 
     fn annotation(&self, key: &str) -> Option<&str> {

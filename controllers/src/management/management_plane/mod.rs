@@ -12,6 +12,8 @@ mod issue;
 mod status;
 mod store;
 mod taken_up;
+#[cfg(test)]
+mod tests;
 mod trouble;
 mod upgrade;
 mod validate;

@@ -82,7 +82,7 @@ fn of_claim(claim: &Value, classes: &[Value]) -> Option<Trouble> {
         None if classes.iter().any(is_default) => return None,
         None => format!(
             "the volume claim {:?} names no storage class, and this cluster has no default one; set \
-             spec.store.etcd.managed.storageClassName",
+             spec.store.etcd.managed.storageClassName, or make a PersistentVolume without a class for it",
             name(claim)
         ),
     };

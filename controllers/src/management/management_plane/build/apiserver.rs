@@ -117,7 +117,7 @@ pub(super) fn deployment(plane: &ManagementPlane, deployed: &Deployed, given: &G
         // A new one serves before an old one goes.
         json!({ "type": "RollingUpdate", "rollingUpdate": { "maxUnavailable": 0, "maxSurge": 1 } })
     };
-    Object::new(
+    let mut object = Object::new(
         plane,
         "/apis/apps/v1",
         "deployments",
@@ -162,5 +162,9 @@ pub(super) fn deployment(plane: &ManagementPlane, deployed: &Deployed, given: &G
                 },
             },
         }),
-    )
+    );
+    if let Some(aliases) = etcd::host_aliases(plane, deployed, given) {
+        object.value["spec"]["template"]["spec"]["hostAliases"] = aliases;
+    }
+    object
 }

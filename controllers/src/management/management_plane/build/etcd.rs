@@ -8,6 +8,7 @@ use super::{
     probe, secret_volume, selector, snapshots, spread,
 };
 use crate::etcd::restore::{DATA, RESTORING};
+use crate::management::management_plane::validate::{Deployed, Store};
 
 /// etcd's image when none is named: the first with reliable progress notifications is 3.5.13.
 const IMAGE: &str = "registry.k8s.io/etcd:3.6.6-0";
@@ -117,7 +118,8 @@ fn members(plane: &ManagementPlane, indexes: impl IntoIterator<Item = i32>) -> S
     indexes.into_iter().map(each).collect::<Vec<_>>().join(",")
 }
 
-fn domain(plane: &ManagementPlane) -> String {
+/// The name of all members, which stands in the certificate of each.
+pub fn domain(plane: &ManagementPlane) -> String {
     format!("{ETCD}.{}.svc", plane.spec.namespace)
 }
 
@@ -168,6 +170,39 @@ pub(super) fn service(plane: &ManagementPlane) -> Object {
             },
         }),
     )
+}
+
+/// A Service of the first member alone. Its address takes the place of the member's name for the clients of a plane with
+/// one member, which so needs no DNS. Several find and know each other by DNS only.
+pub(super) fn service_of_first(plane: &ManagementPlane) -> Object {
+    let mut only = selector(ETCD);
+    only["statefulset.kubernetes.io/pod-name"] = member(0).into();
+    let mut object = Object::new(
+        plane,
+        "/api/v1",
+        "services",
+        &member(0),
+        json!({
+            "apiVersion": "v1",
+            "kind": "Service",
+            "spec": {
+                // One that takes no writes for want of space is not ready, and can be read.
+                "publishNotReadyAddresses": true,
+                "selector": only,
+                "ports": [{ "name": "client", "port": 2379, "targetPort": 2379, "protocol": "TCP" }],
+            },
+        }),
+    );
+    object.value["metadata"]["labels"] = labels(ETCD);
+    object
+}
+
+/// What pods that are clients of etcd are told of names, when it has one member.
+pub(super) fn host_aliases(plane: &ManagementPlane, deployed: &Deployed, given: &Given) -> Option<Value> {
+    let Store::Managed(ManagedEtcd { replicas: 1, .. }) = &deployed.store else { return None };
+    let address = given.addresses.first_member.as_ref()?;
+    let name = format!("{}.{}", member(0), domain(plane));
+    Some(json!([{ "ip": address, "hostnames": [name] }]))
 }
 
 /// What a member without data begins with, as variables: a change of them restarts nobody.

@@ -16,7 +16,7 @@ use super::validate::{Deployed, Store};
 
 pub use etcd::{
     ATTEMPT_ANNOTATION, Change, FORMED_ANNOTATION, MOST, QUOTA, Start, Terms, claim, client_address,
-    client_names as etcd_client_names, member, member_names, peer_address,
+    client_names as etcd_client_names, domain as etcd_domain, member, member_names, peer_address,
 };
 pub use snapshots::{cron_job, scheduled};
 
@@ -65,6 +65,35 @@ pub struct Given {
     pub digests: Digests,
     /// Whether there is a key to encrypt Secrets in the store with.
     pub encryption_key: bool,
+    /// The addresses of Services.
+    pub addresses: ServiceAddresses,
+}
+
+/// The addresses that the cluster gave to Services, as far as it did: for those who cannot ask DNS for names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServiceAddresses {
+    /// That of the API server.
+    pub apiserver: Option<String>,
+    /// That of etcd's first member.
+    pub first_member: Option<String>,
+}
+
+impl ServiceAddresses {
+    /// What a Service says of itself once it was applied.
+    pub fn learn(&mut self, service: &Value) {
+        let address = service["spec"]["clusterIP"].as_str().filter(|text| !matches!(*text, "" | "None"));
+        let known = match service["metadata"]["name"].as_str() {
+            Some(APISERVER) => &mut self.apiserver,
+            Some(name) if name == member(0) => &mut self.first_member,
+            _ => return,
+        };
+        *known = address.map(str::to_owned);
+    }
+}
+
+/// An address with a port, as URLs have it.
+pub fn host_and_port(address: &str, port: u16) -> String {
+    if address.contains(':') { format!("[{address}]:{port}") } else { format!("{address}:{port}") }
 }
 
 /// One object to apply.
@@ -151,12 +180,22 @@ pub fn namespace(plane: &ManagementPlane) -> Object {
     }
 }
 
+/// The Services. They come first: what they are reached at is told to the pods and in kubeconfigs.
+pub fn services(plane: &ManagementPlane, deployed: &Deployed) -> Vec<Object> {
+    let mut objects = Vec::new();
+    if let Store::Managed(_) = &deployed.store {
+        objects.push(etcd::service(plane));
+        objects.push(etcd::service_of_first(plane));
+    }
+    objects.push(exposure::service(plane));
+    objects
+}
+
 /// All other objects.
 pub fn build(plane: &ManagementPlane, deployed: &Deployed, given: &Given) -> Vec<Object> {
     let mut objects = Vec::new();
     if let Store::Managed(managed) = &deployed.store {
         let terms = deployed.terms.clone().unwrap_or_else(|| Terms::first(managed.replicas));
-        objects.push(etcd::service(plane));
         objects.push(etcd::config_map(plane, &terms));
         if scheduled(plane) || matches!(terms.change, Some(Change::Restore { .. })) {
             objects.extend(snapshots::claim(plane));
@@ -172,12 +211,11 @@ pub fn build(plane: &ManagementPlane, deployed: &Deployed, given: &Given) -> Vec
     }
     if deployed.store != Store::File && scheduled(plane) {
         objects.push(network::of_backup(plane));
-        objects.push(cron_job(plane, deployed, &given.image));
+        objects.push(cron_job(plane, deployed, given));
     }
     if deployed.store == Store::File {
         objects.push(apiserver::data_claim(plane));
     }
-    objects.push(exposure::service(plane));
     objects.extend(exposure::route(plane));
     objects.push(network::of_apiserver(plane));
     objects.push(apiserver::deployment(plane, deployed, given));

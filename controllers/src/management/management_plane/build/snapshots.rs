@@ -4,7 +4,8 @@ use kplane_crds::v1alpha1::{BackupSpec, BackupVolume, ManagementPlane};
 use serde_json::{Value, json};
 
 use super::{
-    ETCD_BACKUP, ETCD_CLIENT_SECRET, Object, container_security, etcd, labels, pod_security, secret_volume,
+    ETCD_BACKUP, ETCD_CLIENT_SECRET, Given, Object, container_security, etcd, labels, pod_security,
+    secret_volume,
 };
 use crate::management::management_plane::validate::{Deployed, Store};
 
@@ -52,7 +53,7 @@ pub(super) fn claim(plane: &ManagementPlane) -> Option<Object> {
 }
 
 /// The CronJob. It is there without a schedule too, to be deleted.
-pub fn cron_job(plane: &ManagementPlane, deployed: &Deployed, image: &str) -> Object {
+pub fn cron_job(plane: &ManagementPlane, deployed: &Deployed, given: &Given) -> Object {
     let backup = backup(plane);
     let (endpoints, secret) = match &deployed.store {
         Store::Managed(managed) => {
@@ -82,7 +83,7 @@ pub fn cron_job(plane: &ManagementPlane, deployed: &Deployed, image: &str) -> Ob
             format!("--key={TLS}/tls.key"),
         ]);
     }
-    Object::new(
+    let mut object = Object::new(
         plane,
         "/apis/batch/v1",
         "cronjobs",
@@ -112,7 +113,7 @@ pub fn cron_job(plane: &ManagementPlane, deployed: &Deployed, image: &str) -> Ob
                                 "securityContext": pod_security(),
                                 "containers": [{
                                     "name": "snapshot",
-                                    "image": image,
+                                    "image": given.image,
                                     "imagePullPolicy": "IfNotPresent",
                                     "command": ["kplane-controllers"],
                                     "args": arguments,
@@ -128,5 +129,9 @@ pub fn cron_job(plane: &ManagementPlane, deployed: &Deployed, image: &str) -> Ob
                 },
             },
         }),
-    )
+    );
+    if let Some(aliases) = etcd::host_aliases(plane, deployed, given) {
+        object.value["spec"]["jobTemplate"]["spec"]["template"]["spec"]["hostAliases"] = aliases;
+    }
+    object
 }

@@ -15,7 +15,14 @@ fn plane() -> ManagementPlane {
 
 fn given() -> Given {
     let digests = Digests { apiserver: "a1".into(), etcd: "e1".into() };
-    Given { image: "image:1".into(), digests, encryption_key: true }
+    let first_member = Some("10.96.0.9".into());
+    let addresses = ServiceAddresses { apiserver: Some("10.96.0.8".into()), first_member };
+    Given { image: "image:1".into(), digests, encryption_key: true, addresses }
+}
+
+/// Everything, in the order in which it is applied.
+fn all(plane: &ManagementPlane, deployed: &Deployed, given: &Given) -> Vec<Object> {
+    [services(plane, deployed), build(plane, deployed, given)].concat()
 }
 
 fn find(objects: &[Object], kind: &str, name: &str) -> Value {
@@ -26,7 +33,7 @@ fn find(objects: &[Object], kind: &str, name: &str) -> Value {
 #[test]
 fn a_deployed_plane_has_an_etcd_and_an_api_server() {
     let deployed = Deployed::new(Store::Managed(ManagedEtcd::default()), 2);
-    let objects = build(&plane(), &deployed, &given());
+    let objects = all(&plane(), &deployed, &given());
     let etcd: StatefulSet = serde_json::from_value(find(&objects, "StatefulSet", ETCD)).unwrap();
     let etcd = etcd.spec.unwrap();
     assert_eq!(etcd.replicas, Some(3));
@@ -47,7 +54,7 @@ fn a_deployed_plane_has_an_etcd_and_an_api_server() {
 
 #[test]
 fn a_file_store_has_a_volume_and_no_etcd() {
-    let objects = build(&plane(), &Deployed::new(Store::File, 1), &given());
+    let objects = all(&plane(), &Deployed::new(Store::File, 1), &given());
     let server = find(&objects, "Deployment", APISERVER);
     assert_eq!(server["spec"]["strategy"]["type"], "Recreate");
     assert!(!objects.iter().any(|o| o.name == ETCD));
@@ -58,7 +65,7 @@ fn a_file_store_has_a_volume_and_no_etcd() {
 fn every_pod_is_restricted_and_mounts_only_what_is_there() {
     for store in [Store::Managed(ManagedEtcd::default()), Store::File] {
         let replicas = if store == Store::File { 1 } else { 2 };
-        let objects = build(&plane(), &Deployed::new(store, replicas), &given());
+        let objects = all(&plane(), &Deployed::new(store, replicas), &given());
         for object in objects.iter().filter(|o| o.value["spec"]["template"].is_object()) {
             let pod = &object.value["spec"]["template"]["spec"];
             assert_eq!(pod["securityContext"]["runAsNonRoot"], true, "{}", object.name);
@@ -98,19 +105,41 @@ fn a_member_of_etcd_finds_its_name_in_the_certificate() {
     }
 }
 
+/// One member is reached by the address of its Service, whatever becomes of its name.
+#[test]
+fn the_clients_of_one_member_need_no_dns() {
+    use kplane_crds::v1alpha1::BackupSpec;
+    let mut plane = plane();
+    plane.spec.store.backup = Some(BackupSpec { schedule: "0 3 * * *".into(), ..BackupSpec::default() });
+    let told = |replicas: i32, given: &Given| {
+        let etcd = ManagedEtcd { replicas, ..ManagedEtcd::default() };
+        let objects = all(&plane, &Deployed::new(Store::Managed(etcd), 2), given);
+        let server = find(&objects, "Deployment", APISERVER)["spec"]["template"]["spec"].clone();
+        let job = find(&objects, "CronJob", ETCD_BACKUP);
+        let job = job["spec"]["jobTemplate"]["spec"]["template"]["spec"].clone();
+        assert_eq!(server["hostAliases"], job["hostAliases"]);
+        server["hostAliases"].clone()
+    };
+    let alias = json!([{ "ip": "10.96.0.9", "hostnames": ["kplane-etcd-0.kplane-etcd.barn.svc"] }]);
+    assert_eq!(told(1, &given()), alias);
+    assert_eq!(told(1, &Given { addresses: ServiceAddresses::default(), ..given() }), Value::Null);
+    // Several know each other by DNS, which then is there.
+    assert_eq!(told(3, &given()), Value::Null);
+}
+
 #[test]
 fn tls_passes_through_an_ingress_and_a_gateway() {
     let mut plane = plane();
     plane.spec.exposure.type_ = ExposureType::Ingress;
     plane.spec.exposure.host = Some("kplane.example.test".into());
     let deployed = Deployed::new(Store::File, 1);
-    let ingress = find(&build(&plane, &deployed, &given()), "Ingress", APISERVER);
+    let ingress = find(&all(&plane, &deployed, &given()), "Ingress", APISERVER);
     assert_eq!(ingress["spec"]["rules"][0]["host"], "kplane.example.test");
     assert!(ingress["spec"].get("tls").is_none(), "it would end TLS");
     plane.spec.exposure.type_ = ExposureType::Gateway;
     plane.spec.exposure.gateway =
         Some(kplane_crds::v1alpha1::GatewayExposure { name: "edge".into(), ..Default::default() });
-    let route = find(&build(&plane, &deployed, &given()), "TLSRoute", APISERVER);
+    let route = find(&all(&plane, &deployed, &given()), "TLSRoute", APISERVER);
     assert_eq!(route["spec"]["parentRefs"][0], json!({ "name": "edge" }));
 }
 
@@ -119,7 +148,7 @@ fn tls_passes_through_an_ingress_and_a_gateway() {
 fn pods_start_anew_for_what_they_read_at_their_start() {
     let deployed = Deployed::new(Store::Managed(ManagedEtcd::default()), 2);
     let templates = |given: &Given| {
-        let objects = build(&plane(), &deployed, given);
+        let objects = all(&plane(), &deployed, given);
         let of = |kind: &str, name: &str| find(&objects, kind, name)["spec"]["template"].clone();
         (of("Deployment", APISERVER), of("StatefulSet", ETCD))
     };
@@ -137,7 +166,7 @@ fn pods_start_anew_for_what_they_read_at_their_start() {
 fn the_key_of_the_store_is_given_to_every_replica() {
     let deployed = Deployed::new(Store::Managed(ManagedEtcd::default()), 2);
     let mounted = |given: &Given| {
-        let server = find(&build(&plane(), &deployed, given), "Deployment", APISERVER);
+        let server = find(&all(&plane(), &deployed, given), "Deployment", APISERVER);
         let mounts = server["spec"]["template"]["spec"]["containers"][0]["volumeMounts"].clone();
         mounts.as_array().unwrap().iter().any(|mount| {
             mount["mountPath"] == "/var/lib/kplane/pki/encryption.key" && mount["subPath"] == "encryption.key"
@@ -176,7 +205,7 @@ fn what_is_built_is_what_stands_in_testdata() {
         ("external", &Deployed::new(Store::External(external), 2)),
         ("file", &Deployed::new(Store::File, 1)),
     ] {
-        let objects = build(&plane, deployed, &given());
+        let objects = all(&plane, deployed, &given());
         // The ways of a managed etcd differ in what they say of it alone.
         let shown = objects.iter().filter(|o| match name {
             "joining" | "restoring" | "undoing" => {

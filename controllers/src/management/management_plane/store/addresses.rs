@@ -7,9 +7,12 @@ use kplane_crds::v1alpha1::ManagementPlane;
 
 use crate::Error;
 use crate::etcd::Member;
-use crate::management::management_plane::build::{MOST, client_address, member, peer_address};
+use crate::management::management_plane::build::{
+    MOST, ServiceAddresses, client_address, host_and_port, member, peer_address,
+};
 
-/// Other addresses than the names that members have in the cluster, for controllers outside of it.
+/// Other addresses than the names that members have in the cluster: for controllers outside of it, and where there is no
+/// DNS.
 #[derive(Clone, Debug, Default)]
 pub struct Addresses(BTreeMap<String, String>);
 
@@ -22,6 +25,15 @@ impl Addresses {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
             Err(error) => Err(Error::File { path: path.display().to_string(), error }),
         }
+    }
+
+    /// Reaches the first member at its Service's address, unless the file says where.
+    #[must_use]
+    pub fn with_services(mut self, plane: &ManagementPlane, services: &ServiceAddresses) -> Self {
+        if let Some(address) = &services.first_member {
+            self.0.entry(client_address(plane, 0)).or_insert_with(|| host_and_port(address, 2379));
+        }
+        self
     }
 
     fn url(&self, address: String) -> String {

@@ -22,6 +22,8 @@ pub struct Found {
     pub set: restore::Found,
     /// How many of its pods are ready.
     pub ready: i64,
+    /// How many of them have an address.
+    pub addressed: i32,
     /// How many API servers run.
     pub apiservers: i64,
     /// The pods and claims of members.
@@ -89,6 +91,8 @@ fn read(
             pods: number(set, "/status/replicas").max(i64::try_from(pods_there().count()).unwrap_or(0)),
         },
         ready: number(set, "/status/readyReplicas"),
+        addressed: i32::try_from(pods.iter().filter(|pod| pod["status"]["podIP"].is_string()).count())
+            .unwrap_or(0),
         apiservers: number(deployment, "/status/replicas"),
         pods: scale::Pods {
             replicas: i32::try_from(number(set, "/spec/replicas")).unwrap_or(0),

@@ -14,7 +14,8 @@ use kplane_crds::conditions::reason;
 use kplane_crds::v1alpha1::{ManagedEtcd, ManagementPlane};
 use serde_json::{Value, json};
 
-use super::build::{self, Change, Start, Terms, claim, member};
+use super::build::{self, Change, Given, ServiceAddresses, Start, Terms, claim, member};
+use super::certificates;
 use super::validate::{self, Deployed, Store};
 use crate::Error;
 use crate::etcd::{Access, Cluster, Member, cluster};
@@ -56,8 +57,16 @@ pub struct Note {
 impl Note {
     /// Whether the store serves nobody, or takes no writes, as long as this holds.
     pub fn stops(&self) -> bool {
-        [reason::QUORUM_LOST, reason::NO_SPACE, reason::CORRUPT, reason::RESTORING, reason::ETCD_UNREACHABLE]
-            .contains(&self.reason)
+        [
+            reason::QUORUM_LOST,
+            reason::NAMES_UNKNOWN,
+            reason::NO_SPACE,
+            reason::CORRUPT,
+            reason::RESTORING,
+            reason::ETCD_UNREACHABLE,
+            reason::CERTIFICATE_EXPIRED,
+        ]
+        .contains(&self.reason)
     }
 }
 
@@ -65,16 +74,17 @@ impl Note {
 pub async fn tend(
     plane: &ManagementPlane,
     deployed: &mut Deployed,
+    services: &ServiceAddresses,
     raw: &Raw,
     options: &ManagementOptions,
     now: jiff::Timestamp,
 ) -> Result<Report, Error> {
     let mut report = match deployed.store.clone() {
-        Store::Managed(managed) => managed_etcd(plane, &managed, deployed, raw, options).await?,
+        Store::Managed(managed) => managed_etcd(plane, &managed, deployed, services, raw, options).await?,
         Store::External(external) => {
             let secret = external.tls_secret_ref.map(|reference| reference.name);
             let endpoints = external.endpoints;
-            external_etcd(plane, &endpoints, secret.as_deref(), raw).await?
+            external_etcd(plane, &endpoints, secret.as_deref(), raw, now).await?
         }
         Store::File => return Ok(Report::default()),
     };
@@ -89,7 +99,7 @@ async fn backups(
     raw: &Raw,
     now: jiff::Timestamp,
 ) -> Result<Option<Backups>, Error> {
-    let job = build::cron_job(plane, deployed, "");
+    let job = build::cron_job(plane, deployed, &Given::default());
     let there = raw::optional(raw.get(&job.path()).await)?;
     let Ok(Some(schedule)) = validate::schedule(&plane.spec) else {
         if there.is_some() {
@@ -112,7 +122,7 @@ async fn access(raw: &Raw, namespace: &str, secret: Option<&str>) -> Result<Opti
     let Some(secret) = raw::optional(raw.get(&path).await)? else { return Ok(None) };
     let bytes = |key: &str| found::decoded(&secret, key);
     let identity = bytes("tls.crt").zip(bytes("tls.key"));
-    Ok(Some(Access { ca: bytes("ca.crt"), identity }))
+    Ok(Some(Access { ca: bytes("ca.crt"), identity, name: None }))
 }
 
 /// Whether an etcd of somebody else answers. The API server tells too, but not why.
@@ -121,6 +131,7 @@ async fn external_etcd(
     endpoints: &[String],
     secret: Option<&str>,
     raw: &Raw,
+    now: jiff::Timestamp,
 ) -> Result<Report, Error> {
     let unreachable = |message: String| Report {
         note: Some(Note { reason: reason::ETCD_UNREACHABLE, message }),
@@ -133,10 +144,23 @@ async fn external_etcd(
             plane.spec.namespace
         )));
     };
+    let ended =
+        access.identity.as_ref().and_then(|(pem, _)| certificates::end(pem)).filter(|end| *end <= now);
+    if let Some(end) = ended {
+        let message = format!(
+            "the certificate in the Secret {:?}, by which etcd knows who asks, ended at {end:.0}; put a new one there, and \
+             the API servers start anew with it",
+            secret.unwrap_or_default()
+        );
+        return Ok(Report {
+            note: Some(Note { reason: reason::CERTIFICATE_EXPIRED, message }),
+            ..Report::default()
+        });
+    }
     Ok(match cluster::look(&access, endpoints).await {
         Ok(found) => {
-            let (_, note) = upkeep::care(&found, i64::MAX);
-            Report { note: note.map(|(reason, message)| Note { reason, message }), ..measured(&found) }
+            let note = upkeep::of_others(&found).map(|(reason, message)| Note { reason, message });
+            Report { note, ..measured(&found) }
         }
         Err(error) => unreachable(format!(
             "{error}; see that spec.store.etcd.external names the members, and that these let the Secret's certificate in"
@@ -154,6 +178,7 @@ async fn managed_etcd(
     plane: &ManagementPlane,
     managed: &ManagedEtcd,
     deployed: &mut Deployed,
+    services: &ServiceAddresses,
     raw: &Raw,
     options: &ManagementOptions,
 ) -> Result<Report, Error> {
@@ -164,12 +189,16 @@ async fn managed_etcd(
     if next != mark {
         write_mark(plane, raw, &next, &found).await?;
     }
-    let addresses = Addresses::read(options.etcd_addresses.as_deref())?;
+    let addresses = Addresses::read(options.etcd_addresses.as_deref())?.with_services(plane, services);
+    // Every member shows it, whatever it is reached at.
+    let name = build::etcd_domain(plane);
     let etcd = Etcd {
         plane,
         raw,
         addresses,
-        access: access(raw, &plane.spec.namespace, Some(build::ETCD_CLIENT_SECRET)).await?,
+        access: access(raw, &plane.spec.namespace, Some(build::ETCD_CLIENT_SECRET))
+            .await?
+            .map(|access| Access { name: Some(name), ..access }),
     };
     let (terms, mut report) = match aim {
         Aim::Change(change) => {
@@ -406,7 +435,16 @@ impl Etcd<'_> {
 
 /// What is said of an etcd that does not answer, or has no leader.
 fn unreachable(found: &Found, error: &Error) -> Report {
-    let lost = found.formed.is_some() && found.ready <= i64::from(found.set.replicas / 2);
+    let without = found.ready <= i64::from(found.set.replicas / 2);
+    // Each pod has an address, so DNS should know its name.
+    if without && found.set.replicas > 1 && found.addressed >= found.set.replicas && is_of_names(error) {
+        let message = format!(
+            "etcd has no quorum, and its members' names are not known ({error}): several members need DNS in the cluster; \
+             see that it runs, or set spec.store.etcd.managed.replicas to 1 in a new plane"
+        );
+        return Report { note: Some(Note { reason: reason::NAMES_UNKNOWN, message }), ..Report::default() };
+    }
+    let lost = found.formed.is_some() && without;
     let note = lost.then(|| Note {
         reason: reason::QUORUM_LOST,
         message: format!(
@@ -416,6 +454,11 @@ fn unreachable(found: &Found, error: &Error) -> Report {
         ),
     });
     Report { note, ..Report::default() }
+}
+
+/// Whether a connection failed for want of an address, in the words of the system's resolver.
+fn is_of_names(error: &Error) -> bool {
+    error.to_string().contains("failed to lookup address information")
 }
 
 /// For the notes of others: a list of values.
@@ -434,6 +477,11 @@ mod tests {
         found.ready = 1;
         let error = Error::Etcd("no answer".into());
         assert_eq!(unreachable(&found, &error).note, None, "it has never begun");
+        let nameless = Error::Etcd("failed to lookup address information: Name or service not known".into());
+        assert_eq!(unreachable(&found, &nameless).note, None, "its pods have no addresses yet");
+        found.addressed = 3;
+        let note = unreachable(&found, &nameless).note.unwrap();
+        assert_eq!((note.reason, note.stops()), (reason::NAMES_UNKNOWN, true));
         found.formed = Some("1".into());
         let note = unreachable(&found, &error).note.unwrap();
         assert_eq!((note.reason, note.stops()), (reason::QUORUM_LOST, true));

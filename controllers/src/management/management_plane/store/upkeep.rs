@@ -56,6 +56,28 @@ pub fn care(cluster: &Cluster, above: i64) -> (Care, Option<(&'static str, Strin
     (Care::None, Some((reason::NO_SPACE, message)))
 }
 
+/// What is to be said of an etcd that is somebody else's to care for.
+pub fn of_others(cluster: &Cluster) -> Option<(&'static str, String)> {
+    let name = |id: &u64| {
+        let found = cluster.members.iter().find(|each| each.id == *id);
+        found.map_or_else(|| format!("{id:x}"), |each| each.name.clone())
+    };
+    if let Some(id) = cluster.corrupt.first() {
+        let message = format!(
+            "etcd's member {} holds other data than the rest, and etcd refuses to go on; let its owner replace that member",
+            name(id)
+        );
+        return Some((reason::CORRUPT, message));
+    }
+    let id = cluster.no_space.first()?;
+    let message = format!(
+        "etcd's member {} has no space left, and etcd refuses writes; let its owner compact and defragment it or raise its \
+         --quota-backend-bytes, then take the alarm back by `etcdctl alarm disarm`",
+        name(id)
+    );
+    Some((reason::NO_SPACE, message))
+}
+
 /// The member whose file is next to be written anew: the leader last, since all wait for it.
 fn next(cluster: &Cluster, above: i64, full: bool) -> Option<u64> {
     let worth = |each: &&Member| {
@@ -117,9 +139,20 @@ mod tests {
     }
 
     #[test]
+    fn the_etcd_of_somebody_else_is_not_said_to_be_cared_for() {
+        let mut full = cluster(&[(10, 1)]);
+        assert_eq!(of_others(&full), None);
+        full.no_space = vec![1];
+        let (why, message) = of_others(&full).unwrap();
+        assert_eq!(why, reason::NO_SPACE);
+        assert!(message.contains("etcdctl alarm disarm"), "{message}");
+    }
+
+    #[test]
     fn other_data_than_the_rest_is_said() {
         let mut wrong = cluster(&[(1, 1)]);
         wrong.corrupt = vec![1];
         assert_eq!(care(&wrong, 0).1.unwrap().0, reason::CORRUPT);
+        assert_eq!(of_others(&wrong).unwrap().0, reason::CORRUPT);
     }
 }
