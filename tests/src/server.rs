@@ -102,6 +102,22 @@ impl Server {
         self.start_again();
     }
 
+    /// Starts it again after [`Server::kill`], where it is to end by itself; what it says.
+    ///
+    /// # Panics
+    /// If it goes on, or ends as if all were well.
+    pub fn start_in_vain(&mut self) -> String {
+        let before = std::fs::read_to_string(self.log_path()).unwrap_or_default().len();
+        self.child = spawn(&self.arguments, self.port, self.folder.path(), &self.level);
+        let mut ended = None;
+        eventually("the server ends", Duration::from_secs(60), || {
+            ended = self.child.try_wait().expect("the state of the server");
+            ended.is_some()
+        });
+        assert!(ended.is_some_and(|status| !status.success()), "{ended:?}");
+        std::fs::read_to_string(self.log_path()).unwrap_or_default().split_off(before)
+    }
+
     /// Ends it at once, as a crash would.
     ///
     /// # Panics

@@ -1,7 +1,9 @@
 //! Bad input and bad luck: a clear error, the right status, nothing lost.
 
 use std::process::Command;
+use std::sync::Arc;
 
+use kplane_storage::{Bytes, EmbeddedOptions, EmbeddedStore, EtcdOptions, EtcdStore, SharedStore};
 use kplane_tests::{Server, Store, program};
 
 fn curl(server: &Server, arguments: &[&str], path: &str) -> (u16, String) {
@@ -76,6 +78,41 @@ fn what_was_acknowledged_survives_a_crash() {
         for i in 0..5 {
             assert!(names.contains(&format!("configmap/c{i}\n")), "{names}");
         }
+    }
+}
+
+/// Writes the format of the data, as the version that made it would.
+async fn mark(server: &Server, format: &str) {
+    let store: SharedStore = match server.etcd() {
+        Some(etcd) => {
+            let options = EtcdOptions::new([etcd.endpoint()]);
+            Arc::new(EtcdStore::connect(options).await.expect("etcd"))
+        }
+        None => {
+            let path = server.folder().join("data/store");
+            Arc::new(EmbeddedStore::open(&path, EmbeddedOptions::default()).expect("the store"))
+        }
+    };
+    let key = Bytes::from_static(b"/kplane/.meta/format");
+    assert!(store.get(&key, None).await.expect("the mark").kv.is_some());
+    store.put(key, format.to_owned().into()).await.expect("a mark");
+}
+
+/// Whoever goes back to an older version, with data of a newer one, is told so, and nothing is touched.
+#[test]
+fn data_of_a_newer_format_is_refused_with_what_to_do() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    for kind in [Store::Embedded, Store::Etcd] {
+        let mut server = Server::start(kind);
+        server.create_vcp("a").ok(&["create", "configmap", "kept"]);
+        server.kill();
+        runtime.block_on(mark(&server, "99"));
+        let told = server.start_in_vain();
+        assert!(told.contains("the data has format 99, newer than this program knows"), "{kind:?}: {told}");
+        assert!(told.contains("use a newer version"), "{kind:?}: {told}");
+        runtime.block_on(mark(&server, "1"));
+        server.start_again();
+        server.vcp("a").ok(&["get", "configmap", "kept"]);
     }
 }
 

@@ -43,7 +43,7 @@ pub enum Error {
         key: String,
     },
     /// The data was written by a newer version of this program.
-    #[error("the data has format {found}, newer than this program knows ({supported})")]
+    #[error("the data has format {found}, newer than this program knows ({supported}): use a newer version")]
     NewerFormat {
         /// The format of the data.
         found: u64,

@@ -1,7 +1,7 @@
 //! A network like a cluster's without DNS: nothing but this machine, Services with the very addresses that they were
 //! given, and names for those alone who are told of them in `hostAliases`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -56,12 +56,14 @@ struct Service {
     unready: bool,
 }
 
+/// By address and port of a Service: the ports of its pods on this machine.
+type Targets = BTreeMap<(String, u16), Vec<u16>>;
+
 /// The Services of a namespace, for as long as the process runs.
 #[derive(Default)]
 pub(super) struct Proxy {
     known: BTreeSet<(String, u16)>,
-    /// By address and port of a Service: the ports of its pods on this machine.
-    targets: Arc<Mutex<std::collections::BTreeMap<(String, u16), Vec<u16>>>>,
+    targets: Arc<Mutex<Targets>>,
 }
 
 impl Proxy {

@@ -34,7 +34,17 @@ impl Ports {
     /// The same one each time, also for a pod that comes again.
     pub(super) fn of(&self, pod: &str, port: u16) -> u16 {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        *known.entry((pod.to_owned(), port)).or_insert_with(crate::free_port)
+        let key = (pod.to_owned(), port);
+        if let Some(port) = known.get(&key) {
+            return *port;
+        }
+        // One that is promised to another is free only until that one runs.
+        let mut port = crate::free_port();
+        while known.values().any(|taken| *taken == port) {
+            port = crate::free_port();
+        }
+        known.insert(key, port);
+        port
     }
 }
 

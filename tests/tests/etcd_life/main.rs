@@ -15,7 +15,8 @@ use serde_json::{Value, json};
 const RECORDS: &str = "/apis/tenancy.kplane.dev/v1alpha1/virtualclusters";
 const OBJECTS: &str = "/api/v1/namespaces/default/configmaps";
 const CLAIMS: &str = "/api/v1/namespaces/kplane-system/persistentvolumeclaims";
-const PATIENCE: Duration = Duration::from_secs(90);
+/// How long a step may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// A control plane at the plane.
 fn control_plane(plane: &Plane, name: &str) -> Client {

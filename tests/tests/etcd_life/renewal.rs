@@ -1,6 +1,10 @@
-//! Certificates are made anew when their end comes near, and everybody shows the new ones.
+//! Certificates are made anew when their end comes near, and everybody shows the new ones; what etcd keeps of Secrets.
 
-use kplane_tests::{Plane, eventually};
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use kplane_tests::{Client, Plane, eventually};
 use serde_json::json;
 
 use crate::{OBJECTS, PATIENCE, control_plane, create, object, read, settled};
@@ -15,7 +19,9 @@ fn every_certificate_is_renewed_in_time_and_shown() {
         "store": { "etcd": { "managed": { "replicas": 1 } } },
     }));
     settled(&plane, 1);
-    create(&control_plane(&plane, "a"), OBJECTS, &object("kept"));
+    let a = control_plane(&plane, "a");
+    create(&a, OBJECTS, &object("kept"));
+    nobody_reads_secrets_in_etcds_files(&plane, &a);
     let certificates = || SECRETS.map(|name| plane.secret(name, "tls.crt").expect("a certificate"));
     let server = || plane.pods("kplane-apiserver").first().and_then(|pod| plane.shown(pod, 6443));
     let member = || plane.shown("kplane-etcd-0", 2379);
@@ -39,4 +45,30 @@ fn every_certificate_is_renewed_in_time_and_shown() {
     plane.wait_ready();
     assert_eq!(plane.pid("kplane-etcd-0"), etcd, "etcd need not begin anew for it");
     assert!(read(&plane.client().vcp("a"), &format!("{OBJECTS}/kept")).is_some());
+}
+
+/// The bytes of all files of the member.
+fn stored(folder: &Path) -> Vec<u8> {
+    let entries =
+        std::fs::read_dir(folder).expect("a folder of etcd").map(|entry| entry.expect("a file").path());
+    let read = |path: PathBuf| {
+        if path.is_dir() { stored(&path) } else { std::fs::read(path).expect("a file of etcd") }
+    };
+    entries.flat_map(read).collect()
+}
+
+/// What a Secret holds is in no file of etcd, neither as it was sent nor as JSON has it; what a ConfigMap holds is.
+fn nobody_reads_secrets_in_etcds_files(plane: &Plane, client: &Client) {
+    let (open, hidden) = ("lying-open-0815", "well-hidden-4711");
+    let mut seen = object("seen");
+    seen["data"] = json!({ "text": open });
+    create(client, OBJECTS, &seen);
+    let secret = json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "unseen" }, "stringData": { "text": hidden },
+    });
+    create(client, &OBJECTS.replace("configmaps", "secrets"), &secret);
+    let files = stored(&plane.root("kplane-etcd-0").join("var/lib/etcd/data"));
+    let holds = |text: &str| files.windows(text.len()).any(|window| window == text.as_bytes());
+    assert!(holds(open), "these are not etcd's files");
+    assert!(!holds(hidden) && !holds(&STANDARD.encode(hidden)), "a Secret is in the clear");
 }
