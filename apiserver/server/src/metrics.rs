@@ -413,6 +413,21 @@ pub async fn answer(cx: &Cx) -> Result<Answer, Status> {
             line(&mut out, "kplane_store_bytes_in_use", "", bytes as f64);
         }
     }
+    let mark = crate::encryption::sweep::mark(cx.app.registry.prefix());
+    if let Ok(Some(found)) = cx.app.registry.store().get(&mark, None).await.map(|found| found.kv) {
+        let name = "kplane_store_encryption";
+        head(
+            &mut out,
+            name,
+            "gauge",
+            "By what configuration all values are encrypted: no keys, but their names.",
+        );
+        let labels = format!(
+            "configuration=\"{}\"",
+            String::from_utf8_lossy(&found.value).replace(['"', '\\', '\n'], "_")
+        );
+        line(&mut out, name, &labels, 1.0);
+    }
     // Counted when asked for alone: in a large store it takes a while.
     if cx.query.flag("keys") {
         let request =

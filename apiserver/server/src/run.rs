@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::{App, Kinds};
-use crate::encryption::{self, Encryption};
+use crate::encryption::{self, Encryption, PlaneKeys};
 use crate::filters::audit::Audit;
 use crate::filters::fairness::{Fairness, Limits};
 use crate::identity::Identities;
@@ -116,9 +116,9 @@ pub async fn start(options: Options, draining: CancellationToken) -> anyhow::Res
     let inner = open_store(&options).await?;
     // Servers that share an etcd share their keys as well: one that made its own could not be read by the others.
     let make = options.storage == Storage::Embedded;
-    let plane_key = encryption::plane_key(&dir.join("pki/encryption.key"), make)?;
+    let plane_keys = PlaneKeys::open(&dir.join("pki/encryption.key"), make)?;
     let encryption =
-        Encryption::open(options.encryption_provider_config.as_deref(), plane_key, &options.etcd_prefix)
+        Encryption::open(options.encryption_provider_config.as_deref(), plane_keys, &options.etcd_prefix)
             .await
             .context("encryption at rest")?;
     let store: SharedStore = Arc::new(SealedStore::new(inner.clone(), encryption.clone()));

@@ -80,14 +80,11 @@ impl Rule {
         all.join(",")
     }
 
-    /// Without a configuration: Secrets, with the plane's own key.
-    pub fn of_plane(key: MasterKey) -> Self {
+    /// Without a configuration: Secrets, with the plane's own keys.
+    pub fn of_plane(keys: Vec<(String, MasterKey)>) -> Self {
         Self {
             resources: vec![Pattern::parse("secrets")],
-            providers: vec![
-                Provider::Keys { cipher: Cipher::AesGcm, keys: vec![(PLANE.to_owned(), key)] },
-                Provider::Identity,
-            ],
+            providers: vec![Provider::Keys { cipher: Cipher::AesGcm, keys }, Provider::Identity],
         }
     }
 }

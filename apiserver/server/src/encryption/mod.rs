@@ -1,6 +1,6 @@
 //! Encryption at rest: what is sealed on its way into the store, as `--encryption-provider-config` says.
 //!
-//! Without a configuration Secrets are sealed with a key of the plane's own, `pki/encryption.key` in the data folder. Over
+//! Without a configuration Secrets are sealed with a key of the plane's own, of [`plane`] in the data folder. Over
 //! the embedded store it is made; over etcd, which several servers may share, it is used where it is given. Each control plane has keys of its own, which derive from the configured ones; a value is bound to its place
 //! in the store. What was sealed with another key, or not at all, is written anew in the background ([`sweep`]).
 //!
@@ -12,6 +12,7 @@
 pub mod config;
 mod keys;
 mod kms;
+mod plane;
 pub mod sweep;
 
 use std::path::Path;
@@ -25,6 +26,7 @@ use kplane_storage::{Error, Result, Sealer};
 use self::config::{PLANE, Provider, Rule};
 use self::keys::{Cipher, MasterKey};
 use self::kms::Kms;
+pub use self::plane::PlaneKeys;
 
 const MARK: &[u8] = b"k8s:enc:";
 
@@ -36,7 +38,7 @@ pub struct Encryption {
     rules: Vec<Rule>,
     /// The key management services, by name.
     services: Vec<Arc<Kms>>,
-    plane: Option<MasterKey>,
+    plane: PlaneKeys,
     /// Whether values that are not sealed are refused where a rule seals without allowing them.
     strict: bool,
 }
@@ -51,15 +53,12 @@ struct Place<'a> {
 
 impl Encryption {
     /// By a configuration, or the plane's own.
-    pub async fn open(
-        config: Option<&Path>,
-        plane: Option<MasterKey>,
-        prefix: &str,
-    ) -> anyhow::Result<Arc<Self>> {
+    pub async fn open(config: Option<&Path>, plane: PlaneKeys, prefix: &str) -> anyhow::Result<Arc<Self>> {
         let rules = match config {
             Some(path) => config::load(path)
                 .with_context(|| format!("--encryption-provider-config {}", path.display()))?,
-            None => plane.iter().cloned().map(Rule::of_plane).collect(),
+            None if plane.all().is_empty() => Vec::new(),
+            None => vec![Rule::of_plane(plane.all().to_vec())],
         };
         let mut services: Vec<Arc<Kms>> = Vec::new();
         for provider in rules.iter().flat_map(|rule| &rule.providers) {
@@ -98,8 +97,10 @@ impl Encryption {
 
     /// A key by the names that stand before a value.
     fn key(&self, cipher: Cipher, name: &str) -> Option<&MasterKey> {
-        if cipher == Cipher::AesGcm && name == PLANE {
-            return self.plane.as_ref();
+        if cipher == Cipher::AesGcm
+            && let Some(key) = self.plane.find(name)
+        {
+            return Some(key);
         }
         // Whatever resource it is configured for: a rule may have moved.
         self.rules.iter().flat_map(|rule| &rule.providers).find_map(|provider| match provider {
@@ -126,28 +127,7 @@ impl Encryption {
             };
             format!("{}={how}", rule.resources())
         });
-        rules.collect::<Vec<_>>().join(";")
-    }
-}
-
-/// The plane's own key: what the file holds, or a new one if one is to be made.
-pub fn plane_key(path: &Path, make: bool) -> anyhow::Result<Option<MasterKey>> {
-    use base64::Engine;
-    use base64::engine::general_purpose::STANDARD;
-    match std::fs::read(path) {
-        Ok(text) => {
-            let key = STANDARD.decode(text.trim_ascii()).ok().filter(|key| key.len() == 32);
-            let key = key.with_context(|| format!("{} holds no key: 32 bytes in base64", path.display()))?;
-            Ok(Some(MasterKey::new(key)))
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && make => {
-            let key = MasterKey::random().map_err(anyhow::Error::msg)?;
-            crate::kubeconfig::write_private(path, &format!("{}\n", STANDARD.encode(key.bytes())))
-                .with_context(|| format!("cannot write {}", path.display()))?;
-            Ok(Some(key))
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+        rules.collect::<Vec<_>>().join(";") + &self.plane.fingerprint()
     }
 }
 
@@ -220,9 +200,11 @@ impl Sealer for Encryption {
             return Err(broken(place.bound, why));
         };
         let unknown = || {
-            let why = format!(
-                "there is no key {name:?} of {provider}; add it to the file of --encryption-provider-config"
-            );
+            let file = match name.starts_with(PLANE) {
+                true => "pki/encryption.key",
+                false => "the file of --encryption-provider-config",
+            };
+            let why = format!("there is no key {name:?} of {provider}; add it to {file}");
             broken(place.bound, &why)
         };
         let cipher = match (provider, version) {

@@ -22,6 +22,11 @@ const BACKOFF: Duration = Duration::from_secs(30);
 /// Events go by themselves, and would stay for ever if they were written anew.
 const EVENTS: [&str; 2] = ["//events/", "/events.k8s.io/events/"];
 
+/// The key of the mark: by what configuration all values are sealed.
+pub fn mark(prefix: &str) -> Bytes {
+    Bytes::from(format!("{prefix}.meta/encryption"))
+}
+
 /// Runs until all is as it should be.
 pub async fn run(
     registry: Registry,
@@ -29,7 +34,7 @@ pub async fn run(
     encryption: Arc<Encryption>,
     shutdown: CancellationToken,
 ) {
-    let mark = Bytes::from(format!("{}.meta/encryption", registry.prefix()));
+    let mark = mark(registry.prefix());
     loop {
         let wanted = encryption.fingerprint();
         let work = async {

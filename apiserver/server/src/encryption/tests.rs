@@ -12,13 +12,31 @@ fn encryption(rules: Vec<Rule>, strict: bool) -> Encryption {
         base: b"/kplane/".to_vec(),
         rules,
         services: Vec::new(),
-        plane: Some(MasterKey::new([7; 32])),
+        plane: plane(&[(PLANE, 7)]),
         strict,
     }
 }
 
+fn lines(keys: &[(&str, u8)]) -> String {
+    use base64::Engine;
+    let line = |(name, byte): &(&str, u8)| {
+        let encoded = base64::engine::general_purpose::STANDARD.encode([*byte; 32]);
+        if *name == PLANE { format!("{encoded}\n") } else { format!("{name} {encoded}\n") }
+    };
+    keys.iter().map(line).collect()
+}
+
+fn plane(keys: &[(&str, u8)]) -> PlaneKeys {
+    PlaneKeys::of(&lines(keys))
+}
+
+fn of_keys(keys: &[(&str, u8)], again: &str) -> Encryption {
+    let plane = PlaneKeys::of(&(lines(keys) + again));
+    Encryption { plane: plane.clone(), ..encryption(vec![Rule::of_plane(plane.all().to_vec())], false) }
+}
+
 fn of_plane() -> Encryption {
-    encryption(vec![Rule::of_plane(MasterKey::new([7; 32]))], false)
+    of_keys(&[(PLANE, 7)], "")
 }
 
 fn configured(providers: Value) -> Encryption {
@@ -61,6 +79,32 @@ async fn secrets_are_sealed_by_default_and_nothing_else() {
     let elsewhere = b"/kplane/00000000000040008000000000000001//secrets/default/s";
     let told = sealer.open(elsewhere, &sealed).await.expect_err("moved").to_string();
     assert!(told.contains("it was moved"), "{told}");
+}
+
+/// As a deployed plane does it: each step is one that all servers can take while others are at the one before.
+#[tokio::test]
+async fn the_planes_own_key_is_replaced_in_steps() {
+    let steps = [
+        of_keys(&[(PLANE, 7)], ""),
+        of_keys(&[(PLANE, 7), ("plane-2", 2)], ""),
+        of_keys(&[("plane-2", 2), (PLANE, 7)], ""),
+        of_keys(&[("plane-2", 2), (PLANE, 7)], "again: x"),
+        of_keys(&[("plane-2", 2)], ""),
+    ];
+    for two in steps[..4].windows(2) {
+        for (writer, reader) in [(&two[0], &two[1]), (&two[1], &two[0])] {
+            let sealed = writer.seal(SECRET, b"value").await.expect("sealed");
+            assert_eq!(reader.open(SECRET, &sealed).await.expect("opened"), "value");
+        }
+    }
+    let old = steps[1].seal(SECRET, b"value").await.expect("sealed");
+    assert!(!steps[1].is_stale(SECRET, &old) && steps[2].is_stale(SECRET, &old));
+    let told = steps[4].open(SECRET, &old).await.expect_err("the key is gone").to_string();
+    assert!(told.contains("no key \"plane\"") && told.contains("pki/encryption.key"), "{told}");
+    let prints: Vec<String> = steps.iter().map(Encryption::fingerprint).collect();
+    // A key that only opens changes nothing; each that seals, and each look again, has all values looked at.
+    assert_eq!(prints[0], prints[1]);
+    assert!(prints[1] != prints[2] && prints[2] != prints[3] && prints[3] != prints[4]);
 }
 
 #[tokio::test]
@@ -197,19 +241,24 @@ async fn a_key_management_service_seals_the_seed() {
     while !socket.exists() {
         tokio::task::yield_now().await;
     }
-    let one = Encryption::open(Some(&path), None, "/kplane").await.expect("the service answers");
+    let one =
+        Encryption::open(Some(&path), PlaneKeys::default(), "/kplane").await.expect("the service answers");
     let sealed = one.seal(SECRET, b"value").await.expect("sealed");
     assert!(sealed.starts_with(b"k8s:enc:kms:v2:k:"));
     assert_eq!(one.open(SECRET, &sealed).await.expect("opened"), "value");
     assert!(!one.is_stale(SECRET, &sealed));
     // Another process has another seed, and asks the service for this one. The service has another key meanwhile.
     *id.lock().expect("the id") = "second".into();
-    let two = Encryption::open(Some(&path), None, "/kplane").await.expect("the service answers");
+    let two =
+        Encryption::open(Some(&path), PlaneKeys::default(), "/kplane").await.expect("the service answers");
     assert_eq!(two.open(SECRET, &sealed).await.expect("opened"), "value");
     assert!(two.is_stale(SECRET, &sealed));
     // Nobody there: an error that names it.
     let text = std::fs::read_to_string(&path).expect("the file").replace("kms.sock", "nobody.sock");
     std::fs::write(&path, text).expect("a file");
-    let told = format!("{:#}", Encryption::open(Some(&path), None, "/kplane").await.expect_err("nobody"));
+    let told = format!(
+        "{:#}",
+        Encryption::open(Some(&path), PlaneKeys::default(), "/kplane").await.expect_err("nobody")
+    );
     assert!(told.contains("nobody.sock") && told.contains("does it run?"), "{told}");
 }

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::authority::Phase;
 use super::build::{self, APISERVER, ETCD, Given, Object, PORT, ServiceAddresses, host_and_port};
+use super::encryption;
 use super::issue;
 use super::store::{self, Report};
 use super::trouble::{self, Trouble};
@@ -43,6 +44,8 @@ pub struct Applied {
     pub expires: Option<jiff::Timestamp>,
     /// How far the replacement of an authority is.
     pub authorities: Option<Phase>,
+    /// How far the replacement of the key is that Secrets are encrypted with.
+    pub encryption: Option<encryption::Step>,
     /// When to look again, if nothing tells of a change before.
     pub look_again: Option<jiff::Timestamp>,
 }
@@ -64,6 +67,7 @@ impl Applied {
         self.is_ready()
             && self.rollout == Some(Rollout::Done)
             && self.authorities != Some(Phase::Trusting)
+            && self.encryption.is_none_or(|step| step == encryption::Step::Settled)
             && self.failed_upgrade.is_none()
     }
 
@@ -87,12 +91,15 @@ pub async fn apply(
     }
     let mut services = Services::apply(plane, deployed, &raw).await;
     let server = server_address(plane, &services.addresses);
-    let certificates = issue::certificates(plane, deployed, &server, &raw, now).await?;
+    let mut certificates = issue::certificates(plane, deployed, &server, &raw, now).await?;
+    if encryption::tend(plane, deployed, &certificates, &raw, context, now).await? {
+        certificates = issue::certificates(plane, deployed, &server, &raw, now).await?;
+    }
     let plan = upgrade::plan(plane, upgrade::wanted(plane, &context.options.image));
     let given = Given {
         image: plan.run.image.clone(),
         digests: certificates.digests,
-        encryption_key: certificates.encryption_key,
+        encryption_key: !certificates.encryption.is_empty(),
         addresses: services.addresses.clone(),
     };
     let mut deployed = deployed.clone();
@@ -149,6 +156,7 @@ pub async fn apply(
         trouble,
         expires: Some(certificates.expires),
         authorities: Some(certificates.phase),
+        encryption: Some(certificates.encryption.at()),
         look_again: certificates.look_again,
     })
 }

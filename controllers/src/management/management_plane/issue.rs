@@ -14,6 +14,7 @@ use super::build::{
     self, APISERVER, Digests, ETCD_CA_SECRET, ETCD_CLIENT_SECRET, ETCD_SECRET, PKI_SECRET, SERVING_SECRET,
 };
 use super::certificates::{self, ETCD_AUTHORITY, PLANE_AUTHORITY, Pair};
+use super::encryption::{self, Keys};
 use super::taken_up;
 use super::validate::{Deployed, Store};
 use crate::Error;
@@ -22,18 +23,15 @@ use crate::management::plane::ADMIN_SECRET;
 use crate::runtime::duration;
 use crate::runtime::raw::{self, Raw};
 
-/// The file, in the Secret that the servers share, of the key that Secrets are encrypted with in the store.
-const ENCRYPTION_KEY: &str = "encryption.key";
-
 /// The certificates of a management plane, as they are now.
 pub struct Certificates {
     /// Whom clients of the API server trust, in PEM.
     pub ca: String,
     /// What changes when a pod must start anew.
     pub digests: Digests,
-    /// Whether the servers are given a key to encrypt Secrets in the store with. Planes from before there was one have
-    /// none: a server that did not know it could not read what another wrote.
-    pub encryption_key: bool,
+    /// With what the servers encrypt Secrets in the store. Planes from before there was a key have none: a server that did
+    /// not know it could not read what another wrote.
+    pub encryption: Keys,
     /// When the first of them ends.
     pub expires: jiff::Timestamp,
     /// How far the replacement of an authority is.
@@ -108,8 +106,8 @@ pub async fn certificates(
     };
     loop {
         let mut issued = issue(plane, &authorities, &terms, raw, now).await?;
-        if let Some(theirs) = &theirs {
-            issued.digests.apiserver = digest([issued.digests.apiserver.as_str(), theirs.as_str()]);
+        for more in theirs.iter().cloned().chain(issued.encryption.digest()) {
+            issued.digests.apiserver = digest([issued.digests.apiserver.as_str(), more.as_str()]);
         }
         let mut everywhere = true;
         if issued.phase != Phase::Settled {
@@ -175,7 +173,7 @@ async fn issue(
     let mut certificates = Certificates {
         digests: Digests { apiserver: digest([&*bundle]), etcd: String::new() },
         ca: bundle,
-        encryption_key: read(plane, raw, PKI_SECRET).await?.is_some_and(|f| f.text(ENCRYPTION_KEY).is_some()),
+        encryption: read(plane, raw, PKI_SECRET).await?.map(|found| found.keys()).unwrap_or_default(),
         expires: serving.expires,
         phase: authority.phase(),
         look_again: authority.look_again(),
@@ -317,6 +315,12 @@ impl Found {
         )
     }
 
+    /// The keys that Secrets are encrypted with.
+    fn keys(&self) -> Keys {
+        let rotated_for = self.annotation(encryption::ROTATED_FOR).unwrap_or_default();
+        Keys::read(&self.text(encryption::FILE).unwrap_or_default(), rotated_for)
+    }
+
     fn annotation(&self, key: &str) -> Option<&str> {
         self.0.get("metadata")?.get("annotations")?.get(key)?.as_str()
     }
@@ -356,7 +360,7 @@ async fn stored(plane: &ManagementPlane, raw: &Raw, name: &str) -> Result<Option
 }
 
 /// 32 random bytes, as a line of base64.
-fn random_line() -> Result<String, Error> {
+pub fn random_line() -> Result<String, Error> {
     let mut secret = [0; 32];
     let random = rustls::crypto::ring::default_provider().secure_random;
     random.fill(&mut secret).map_err(|_| Error::Convert {
@@ -369,10 +373,12 @@ fn random_line() -> Result<String, Error> {
 /// Writes a new authority; that of the API server with the secrets that all its replicas share: from which the keys of
 /// service account tokens derive, and with which Secrets are encrypted in the store.
 async fn create(plane: &ManagementPlane, raw: &Raw, name: &str, made: &Authority) -> Result<(), Error> {
-    let (mut data, annotations) = made.to_secret();
+    let (mut data, mut annotations) = made.to_secret();
     if name == PKI_SECRET {
+        // What was asked for before there was a key is not asked for now.
+        annotations[encryption::ROTATED_FOR] = encryption::asked(plane).into();
         data["plane.key"] = random_line()?.into();
-        data[ENCRYPTION_KEY] = random_line()?.into();
+        data[encryption::FILE] = random_line()?.into();
     }
     // Like etcd's volumes it outlives the ManagementPlane: without it nobody could use the data they hold.
     let object = build::secret(plane, name, data, annotations).kept();

@@ -8,6 +8,7 @@ mod authority;
 mod build;
 mod certificates;
 mod delete;
+mod encryption;
 mod issue;
 mod status;
 mod store;

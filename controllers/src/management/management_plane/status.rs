@@ -9,6 +9,7 @@ use kplane_crds::v1alpha1::{ManagementPlane, ManagementPlaneStatus, StoreStatus,
 
 use super::apply::Applied;
 use super::authority::Phase;
+use super::encryption::Step;
 use super::upgrade::Rollout;
 use crate::management::context::Context;
 use crate::management::plane::{Health, PlaneHealth};
@@ -134,7 +135,10 @@ fn deployed(status: &mut ManagementPlaneStatus, conditions: &mut Conditions, app
             let told = "an authority was replaced: all is signed by the new one, and the old one is trusted";
             ("OldAuthorityTrusted", format!("{issued}; {told}{until}"))
         }
-        _ => (reason::RECONCILED, issued),
+        _ => match applied.encryption {
+            None | Some(Step::Settled) => (reason::RECONCILED, issued),
+            Some(step) => ("ReplacingEncryptionKey", format!("{issued}; {}", step.in_words())),
+        },
     };
     conditions.set(CERTIFICATES_READY, true, why, issued);
     store(status, conditions, applied);
