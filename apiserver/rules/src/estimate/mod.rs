@@ -9,13 +9,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::check::{Checked, Type};
+use crate::library::costs::{LIST, MAP, STRUCT};
 use crate::schema::{Decl, Shape};
 use crate::syntax::ast::{Call, Comprehension, Expr, Id, Kind, Literal, RESULT, operator};
-
-const CHARACTER: f64 = 0.1;
-const LIST: u64 = 10;
-const MAP: u64 = 30;
-const STRUCT: u64 = 40;
 
 /// The range of an expression's cost. `root` declares `self` and `oldSelf`.
 pub(crate) fn estimate(checked: &Checked, root: &Decl) -> Range {

@@ -11,7 +11,7 @@ impl Range {
     pub(crate) const ZERO: Self = Self { min: 0, max: 0 };
     pub(crate) const UNKNOWN: Self = Self { min: 0, max: u64::MAX };
 
-    pub(crate) fn fixed(value: u64) -> Self {
+    pub(crate) const fn fixed(value: u64) -> Self {
         Self { min: value, max: value }
     }
 

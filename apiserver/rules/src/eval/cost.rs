@@ -1,17 +1,10 @@
 //! What calls cost when they run, in upstream's units.
 
 use super::machine::WORK;
+use crate::library::costs::{self, CHARACTER, CHECK, LIST, PATTERN, STRUCT, Work};
 use crate::library::format;
 use crate::program::PER_CALL;
 use crate::value::{List, Map, Special, Value};
-
-pub(super) const LIST: u64 = 10;
-pub(super) const MAP: u64 = 30;
-pub(super) const STRUCT: u64 = 40;
-/// Of a character that is looked at.
-const CHARACTER: f64 = 0.1;
-/// Of a character of a pattern.
-const PATTERN: f64 = 0.25;
 
 fn part(size: u64, factor: f64) -> u64 {
     (size as f64 * factor).ceil() as u64
@@ -21,78 +14,53 @@ fn size(args: &[Value<'_>], at: usize) -> u64 {
     args.get(at).map_or(0, Value::size)
 }
 
+/// Of a text that is looked at.
+fn characters(size: u64) -> u64 {
+    part(size, CHARACTER)
+}
+
+/// Of a text in which a pattern is looked for.
+fn searched(text: u64, pattern: u64) -> u64 {
+    characters(1 + text) * part(pattern, PATTERN)
+}
+
 /// What a call costs, beside its arguments.
 pub(super) fn of_call(function: &str, overload: &str, args: &[Value<'_>], result: &Value<'_>) -> u64 {
-    match function {
-        "check" => 350_000,
-        "fieldSelector" | "labelSelector" => {
-            let length = size(args, 1);
-            LIST + part(length, CHARACTER) + part(part(length, 0.5), (LIST + STRUCT) as f64)
+    // Asked for only where it counts: the size of a text is counted.
+    let (first, second) = (|| size(args, 0), || size(args, 1));
+    match costs::of(function, overload) {
+        Work::Little | Work::ScalarToText | Work::AddList => 1,
+        Work::Check => CHECK,
+        Work::Selector => LIST + characters(second()) + part(part(second(), 0.5), (LIST + STRUCT) as f64),
+        Work::Items => args.first().map_or(0, traversal),
+        Work::Parse(times) => part(first(), times * CHARACTER),
+        Work::Text | Work::StartsWith | Work::ToBytes | Work::FromBytes | Work::Quote | Work::Format => {
+            characters(first())
         }
-        "isSorted" | "sum" | "max" | "min" | "indexOf" | "lastIndexOf" => args.first().map_or(0, traversal),
-        "url"
-        | "lowerAscii"
-        | "upperAscii"
-        | "substring"
-        | "trim"
-        | "jsonpatch.escapeKey"
-        | "cidr"
-        | "isIP"
-        | "isCIDR"
-        | "quantity"
-        | "isQuantity"
-        | "semver"
-        | "isSemver" => part(size(args, 0), CHARACTER),
-        "replace" | "split" | "ip.isCanonical" => part(size(args, 0), 2.0 * CHARACTER),
-        "join" => part(result.size(), 2.0 * CHARACTER),
-        "find" | "findAll" => part(1 + size(args, 0), CHARACTER) * part(size(args, 1), PATTERN),
-        "ip" if overload == "cidr_ip" => 1,
-        "ip" => part(size(args, 0), CHARACTER),
-        "containsIP" => {
-            let parse =
-                if overload == "cidr_contains_ip_string" { part(size(args, 1), CHARACTER) } else { 0 };
-            part(2 * size(args, 0), CHARACTER) + parse
+        Work::Replace | Work::Split => part(first(), 2.0 * CHARACTER),
+        Work::Join => part(result.size(), 2.0 * CHARACTER),
+        Work::Find | Work::Matches => searched(first(), second()),
+        Work::ContainsIp { text } => characters(2 * first()) + if text { characters(second()) } else { 0 },
+        Work::ContainsCidr { text } => {
+            characters(2 * first()) + characters(first()) + 1 + if text { characters(second()) } else { 0 }
         }
-        "containsCIDR" => {
-            let parse =
-                if overload == "cidr_contains_cidr_string" { part(size(args, 1), CHARACTER) } else { 0 };
-            part(2 * size(args, 0), CHARACTER) + part(size(args, 0), CHARACTER) + 1 + parse
-        }
-        "validate" => {
-            let pattern = match args.first() {
-                Some(Value::Special(special)) => match &**special {
-                    Special::Format(format) => format.pattern,
-                    _ => format::LONGEST_PATTERN,
-                },
-                _ => format::LONGEST_PATTERN,
-            };
-            part(1 + size(args, 1), CHARACTER) * part(pattern, PATTERN)
-        }
-        "_==_" if matches!(args.first(), Some(Value::Special(_))) => 1,
-        _ => standard(overload, args),
+        Work::Validate => searched(second(), pattern_of(args.first())),
+        Work::InList => second(),
+        Work::Compare if function == "_==_" && matches!(args.first(), Some(Value::Special(_))) => 1,
+        Work::Compare => characters(first().min(second())),
+        Work::AddText => characters(first() + second()),
+        Work::Contains => characters(first()) * characters(second()),
     }
 }
 
-fn standard(overload: &str, args: &[Value<'_>]) -> u64 {
-    match overload {
-        "starts_with_string" | "ends_with_string" | "string_to_bytes" | "bytes_to_string" => {
-            part(size(args, 0), CHARACTER)
-        }
-        "in_list" => size(args, 1),
-        "less_string"
-        | "greater_string"
-        | "less_equals_string"
-        | "greater_equals_string"
-        | "less_bytes"
-        | "greater_bytes"
-        | "less_equals_bytes"
-        | "greater_equals_bytes"
-        | "equals"
-        | "not_equals" => part(size(args, 0).min(size(args, 1)), CHARACTER),
-        "add_string" | "add_bytes" => part(size(args, 0) + size(args, 1), CHARACTER),
-        "matches_string" | "matches" => part(1 + size(args, 0), CHARACTER) * part(size(args, 1), PATTERN),
-        "contains_string" => part(size(args, 0), CHARACTER) * part(size(args, 1), CHARACTER),
-        _ => 1,
+/// How long the pattern of a named format is.
+fn pattern_of(format: Option<&Value<'_>>) -> u64 {
+    match format {
+        Some(Value::Special(special)) => match &**special {
+            Special::Format(format) => format.pattern,
+            _ => format::LONGEST_PATTERN,
+        },
+        _ => format::LONGEST_PATTERN,
     }
 }
 

@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::cost;
 use super::machine::Machine;
 use super::plan::{FoldNode, Node, StepNode};
-use crate::library::{Outcome, Stop};
+use crate::library::{Outcome, Stop, costs};
 use crate::value::{Key, Map, Value};
 
 impl<'a> Machine<'_, 'a> {
@@ -80,7 +79,7 @@ impl<'a> Machine<'_, 'a> {
                     return Ok(true);
                 }
                 let item = self.run(item)?;
-                self.charge(cost::LIST + 2)?;
+                self.charge(costs::LIST + 2)?;
                 self.grow(depth, |value| match value {
                     Value::List(list) => {
                         let mut items = list.into_made();

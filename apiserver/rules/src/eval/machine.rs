@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::cost;
 use super::plan::{CallNode, IndexNode, Node, SelectNode};
 use crate::admission::Answers;
-use crate::library::{Cx, Outcome, Stop, standard};
+use crate::library::{Cx, Outcome, Stop, costs, standard};
 use crate::value::{Key, List, Map, Value};
 
 /// Gives the variables of a policy.
@@ -187,7 +187,7 @@ impl<'m, 'a> Machine<'m, 'a> {
                 (value, false) => out.push(value),
             }
         }
-        self.charge(cost::LIST)?;
+        self.charge(costs::LIST)?;
         Ok(Value::list(out))
     }
 
@@ -219,7 +219,7 @@ impl<'m, 'a> Machine<'m, 'a> {
             }
             out.insert(key, value);
         }
-        self.charge(cost::MAP)?;
+        self.charge(costs::MAP)?;
         Ok(Value::map(out))
     }
 
@@ -239,7 +239,7 @@ impl<'m, 'a> Machine<'m, 'a> {
             };
             out.insert(field.clone(), value);
         }
-        self.charge(cost::STRUCT)?;
+        self.charge(costs::STRUCT)?;
         Ok(Value::Map(Map::Struct { name: name.clone(), fields: Arc::new(out) }))
     }
 

@@ -1,6 +1,7 @@
 //! The functions expressions may call, a file a library: the declarations that the checker reads, and what each does.
 
 mod authorizer;
+pub(crate) mod costs;
 mod declare;
 pub(crate) mod format;
 pub(crate) mod jsonpatch;
