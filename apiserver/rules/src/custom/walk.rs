@@ -190,12 +190,16 @@ impl Walk {
 
     fn rules(&mut self, node: &Node, value: &Value, at: At<'_>, path: &Path) {
         let decl = node.decl.as_deref();
+        // In which version an object is spoken of is not kept with it: that it has not changed says nothing.
+        let fickle = matches!(path.as_str(), "apiVersion" | "kind");
         for rule in &node.rules {
             if self.over {
                 return;
             }
             let optional_old = rule.source.optional_old_self == Some(true);
-            if (rule.uses_old && at.old.is_none() && !optional_old) || (!rule.uses_old && at.unchanged) {
+            if (rule.uses_old && at.old.is_none() && !optional_old)
+                || (!rule.uses_old && at.unchanged && !fickle)
+            {
                 continue;
             }
             let mut seen = vec![("self", from_json(value, decl))];

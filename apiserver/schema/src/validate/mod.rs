@@ -131,6 +131,9 @@ fn object(
         embedded::check(fields, at, errors);
     }
     for (name, given) in fields {
+        // In which version an object is spoken of is not kept with it: that it has not changed says nothing.
+        let old =
+            old.filter(|_| !(matches!(at, Step::Root) && matches!(name.as_str(), "apiVersion" | "kind")));
         let of = match schema.property(name) {
             Some(property) => &property.schema,
             None => match &schema.additional {

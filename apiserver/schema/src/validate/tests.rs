@@ -76,3 +76,15 @@ fn lists_tell_duplicates_and_changes_alone_are_blamed() {
     assert!(validate(&schema, &new, Some(&old)).is_empty());
     assert_eq!(validate(&schema, &new, None).len(), 1);
 }
+
+#[test]
+fn the_version_of_an_object_is_looked_at_though_it_has_not_changed() {
+    let schema = json!({"type": "object", "properties": {
+        "apiVersion": {"type": "string", "pattern": "^birds.test/v1$"}, "size": {"type": "integer"},
+    }});
+    let schema = structural::from_json(&schema, &Path::root()).unwrap();
+    let object = |version: &str, size: i64| json!({"apiVersion": version, "size": size});
+    assert_eq!(validate(&schema, &object("birds.test/v2", 2), Some(&object("birds.test/v2", 1))).len(), 1);
+    assert_eq!(validate(&schema, &object("birds.test/v2", 1), Some(&object("birds.test/v2", 1))).len(), 0);
+    assert_eq!(validate(&schema, &object("birds.test/v1", 2), Some(&object("birds.test/v1", 1))).len(), 0);
+}
