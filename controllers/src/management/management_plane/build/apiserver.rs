@@ -7,6 +7,7 @@ use super::{
     APISERVER, CERTIFICATES_ANNOTATION, ETCD_CLIENT_SECRET, Given, Object, PKI_SECRET, PORT, SERVING_SECRET,
     container_security, etcd, labels, pod_security, probe, secret_volume, selector, spread,
 };
+use crate::management::management_plane::encryption;
 use crate::management::management_plane::validate::{Deployed, Store};
 
 /// The data directory of the API server.
@@ -95,7 +96,7 @@ pub(super) fn deployment(plane: &ManagementPlane, deployed: &Deployed, given: &G
     // The server makes what is not in its data directory and reads what is.
     let mut shared = vec!["ca.crt", "ca.key", "plane.key"];
     if given.encryption_key {
-        shared.push("encryption.key");
+        shared.push(encryption::FILE);
     }
     mounts.extend(shared.into_iter().map(|file| {
         json!({ "name": "pki", "mountPath": format!("{DATA_DIR}/pki/{file}"), "subPath": file, "readOnly": true })
