@@ -1,12 +1,16 @@
 //! The stored form of an object: a small header, and JSON with a slot for the resourceVersion.
 //!
 //! ```text
-//! byte 0      1: an object, 2: a tombstone (and nothing behind it)
+//! byte 0      1: an object, 2: a tombstone (and nothing behind it), 3: an object with a mark
+//!             (of 3 alone: the 8 bytes of the mark; all that follows is that much further)
 //! bytes 1-4   the schema epoch
 //! bytes 5-8   where in the JSON the resourceVersion goes
 //! bytes 9-12  where in the JSON the metadata begin, behind kind and apiVersion
 //! byte 13     the length of the apiVersion, which follows, and behind it the JSON
 //! ```
+//!
+//! The mark is one write's alone. By it a write whose outcome the store could not tell is found again, and is told from
+//! another that wrote the same.
 
 use serde_json::{Map, Value};
 
@@ -14,14 +18,20 @@ use crate::Error;
 
 const OBJECT: u8 = 1;
 const TOMBSTONE: u8 = 2;
+const MARKED: u8 = 3;
 const FIXED: usize = 14;
+const MARK: usize = 8;
 
 /// The value of a key whose object was deleted although a layer has one.
 pub(crate) const TOMBSTONE_VALUE: &[u8] = &[TOMBSTONE];
 
+/// What tells a write from all others.
+pub(crate) type Mark = [u8; MARK];
+
 /// An object as it will be stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Encoded {
+    /// The stored form behind the room that a mark takes.
     bytes: Vec<u8>,
 }
 
@@ -32,7 +42,8 @@ impl Encoded {
         let api_version = layout.api_version.as_bytes();
         let length = u8::try_from(api_version.len())
             .map_err(|_| Error::Invalid("the apiVersion is longer than 255 bytes".into()))?;
-        let mut bytes = Vec::with_capacity(FIXED + api_version.len() + layout.json.len());
+        let mut bytes = Vec::with_capacity(MARK + FIXED + api_version.len() + layout.json.len());
+        bytes.extend_from_slice(&[0; MARK]);
         bytes.push(OBJECT);
         bytes.extend_from_slice(&epoch.to_be_bytes());
         bytes.extend_from_slice(&offset(layout.slot)?.to_be_bytes());
@@ -43,18 +54,25 @@ impl Encoded {
         Ok(Self { bytes })
     }
 
-    /// How many bytes will be stored.
+    /// How many bytes will be stored, without a mark.
     pub fn len(&self) -> usize {
-        self.bytes.len()
+        self.bytes.len() - MARK
     }
 
     /// Never.
     pub fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
+        false
     }
 
     /// The bytes to store.
     pub(crate) fn into_bytes(self) -> bytes::Bytes {
+        bytes::Bytes::from(self.bytes).slice(MARK..)
+    }
+
+    /// The bytes to store, with a mark.
+    pub(crate) fn into_marked(mut self, mark: Mark) -> bytes::Bytes {
+        self.bytes[0] = MARKED;
+        self.bytes[1..=MARK].copy_from_slice(&mark);
         self.bytes.into()
     }
 }
@@ -142,7 +160,7 @@ pub(crate) enum Form {
 /// Reads the header of a stored value and checks that what it says is within bounds.
 pub(crate) fn read(bytes: &[u8]) -> Result<Form, Error> {
     match bytes.first() {
-        Some(&OBJECT) => match header(bytes) {
+        Some(&(OBJECT | MARKED)) => match header(bytes) {
             Some(header) => Ok(Form::Object(header)),
             None => Err(Error::Corrupt("the header of an object is invalid".into())),
         },
@@ -153,20 +171,43 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Form, Error> {
 }
 
 pub(crate) fn header(bytes: &[u8]) -> Option<Header> {
-    let number = |at: usize| Some(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
-    let json = FIXED + usize::from(*bytes.get(FIXED - 1)?);
+    let fixed = fixed(bytes);
+    // Of those that stand last before the apiVersion, and its length.
+    let number = |back: usize| {
+        let at = fixed - back;
+        Some(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
+    };
+    let json = fixed + usize::from(*bytes.get(fixed - 1)?);
     let header = Header {
-        epoch: number(1)?,
-        slot: usize::try_from(number(5)?).ok()?,
-        metadata: usize::try_from(number(9)?).ok()?,
+        epoch: number(13)?,
+        slot: usize::try_from(number(9)?).ok()?,
+        metadata: usize::try_from(number(5)?).ok()?,
         json,
     };
     let text = bytes.get(json..)?;
     let valid = header.metadata < header.slot && header.slot < text.len();
-    (valid && std::str::from_utf8(&bytes[FIXED..json]).is_ok()).then_some(header)
+    (valid && std::str::from_utf8(&bytes[fixed..json]).is_ok()).then_some(header)
+}
+
+/// How long all that stands before the apiVersion is.
+fn fixed(bytes: &[u8]) -> usize {
+    if bytes.first() == Some(&MARKED) { MARK + FIXED } else { FIXED }
 }
 
 /// The apiVersion in a stored value.
 pub(crate) fn api_version<'a>(bytes: &'a [u8], header: &Header) -> &'a str {
-    bytes.get(FIXED..header.json).and_then(|text| std::str::from_utf8(text).ok()).unwrap_or("")
+    bytes.get(fixed(bytes)..header.json).and_then(|text| std::str::from_utf8(text).ok()).unwrap_or("")
+}
+
+/// The mark of a stored value, if it has one.
+pub(crate) fn mark(bytes: &[u8]) -> Option<Mark> {
+    match bytes.split_first() {
+        Some((&MARKED, rest)) => rest.first_chunk().copied(),
+        _ => None,
+    }
+}
+
+/// Whether a stored value is a tombstone.
+pub(crate) fn is_tombstone(bytes: &[u8]) -> bool {
+    bytes == TOMBSTONE_VALUE
 }

@@ -284,6 +284,10 @@ impl Keyspace {
         format!("{}{META}/format", self.base).into()
     }
 
+    pub fn ticket(&self, number: u128) -> Bytes {
+        format!("{}{META}/tickets/{number}", self.base).into()
+    }
+
     pub fn compaction(&self) -> Bytes {
         format!("{}{META}/compaction", self.base).into()
     }

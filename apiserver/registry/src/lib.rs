@@ -16,6 +16,7 @@
 
 mod across;
 mod compaction;
+mod doubt;
 mod encoded;
 mod error;
 mod feed;
@@ -32,6 +33,7 @@ mod read;
 mod registry;
 mod sets;
 mod stored;
+mod ticket;
 mod track;
 mod usage;
 mod vcp;

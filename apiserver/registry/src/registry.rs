@@ -9,19 +9,23 @@ use kplane_storage::{Compare, Op, RangeRequest, SharedStore, StoreStatus, Txn};
 use tokio::task::JoinHandle;
 
 use crate::across::Across;
+use crate::doubt::Marks;
 use crate::fresh::{self, Progress};
 use crate::hot::{HotSet, Limits};
 use crate::keys::Keyspace;
 use crate::layer_set::Layers;
 use crate::often::Reads;
 use crate::sets::{Sets, sweep_period};
+use crate::ticket::Ticket;
 use crate::track::{Tracker, Trackers};
 use crate::usage::Usages;
 use crate::vcp::{CredentialPolicy, Directory, Pin};
 use crate::{Error, ResourceKey, Vcp, VcpId, VcpState, compaction, feed};
 
-/// The format of the data, as the marker in the store has it.
-const FORMAT: u64 = 1;
+/// The format of the data, as the marker in the store has it. Data of an older one stays in it.
+const FORMAT: u64 = 2;
+/// The first format in which objects may have marks.
+const FORMAT_WITH_MARKS: u64 = 2;
 
 /// How a registry uses memory and the store.
 #[derive(Clone, Debug)]
@@ -42,6 +46,8 @@ pub struct RegistryOptions {
     pub watch_buffer: usize,
     /// How much history the store keeps; zero: it is never compacted from here.
     pub history: Duration,
+    /// How long the outcome of a write without an answer is looked for.
+    pub doubt: Duration,
 }
 
 impl Default for RegistryOptions {
@@ -55,6 +61,7 @@ impl Default for RegistryOptions {
             window_age: Duration::from_secs(75),
             watch_buffer: 1024,
             history: Duration::from_secs(300),
+            doubt: Duration::from_secs(20),
         }
     }
 }
@@ -103,6 +110,9 @@ pub(crate) struct Core {
     pub trackers: Trackers,
     pub usages: Usages,
     pub progress: Progress,
+    pub ticket: Ticket,
+    /// None in data of a format that has none.
+    pub marks: Option<Marks>,
     /// As it was when the registry was opened.
     pub root: Arc<Vcp>,
     pub compacted: AtomicU64,
@@ -142,7 +152,7 @@ impl Registry {
     /// Opens the registry: checks or marks the format of the data, reads the directory, and begins to watch the store.
     pub async fn open(store: SharedStore, options: RegistryOptions) -> Result<Self, Error> {
         let keys = Keyspace::new(&options.prefix);
-        check_format(&store, &keys, &options.prefix).await?;
+        let format = check_format(&store, &keys, &options.prefix).await?;
         let layers = Layers::new(store.clone(), keys.clone());
         let root = Arc::new(open_root(&store, &keys, &layers).await?);
         let (progress, questions) = Progress::new();
@@ -154,6 +164,7 @@ impl Registry {
         };
         let core = Arc::new(Core {
             store: store.clone(),
+            ticket: Ticket::new(&keys),
             keys,
             limits,
             directory: Directory::default(),
@@ -164,6 +175,7 @@ impl Registry {
             trackers: Trackers::default(),
             usages: Usages::default(),
             progress,
+            marks: (format >= FORMAT_WITH_MARKS).then(Marks::new),
             root,
             compacted: AtomicU64::new(0),
             started: Instant::now(),
@@ -246,7 +258,8 @@ impl Registry {
 }
 
 /// Refuses data of a newer format and a prefix that holds what is not ours; marks an empty one as ours.
-async fn check_format(store: &SharedStore, keys: &Keyspace, prefix: &str) -> Result<(), Error> {
+/// Returns the format.
+async fn check_format(store: &SharedStore, keys: &Keyspace, prefix: &str) -> Result<u64, Error> {
     let marker = keys.format();
     loop {
         if let Some(kv) = store.get(&marker, None).await?.kv {
@@ -255,7 +268,7 @@ async fn check_format(store: &SharedStore, keys: &Keyspace, prefix: &str) -> Res
             if found > FORMAT {
                 return Err(Error::NewerFormat { found, supported: FORMAT });
             }
-            return Ok(());
+            return Ok(found);
         }
         let mut request = RangeRequest::prefix(keys.base().to_owned()).limit(1);
         request.keys_only = true;

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use kplane_storage::{Compare, KeyValue, Op, Txn, TxnResponse};
+use kplane_storage::{Compare, Error as StoreError, KeyValue, Op, Txn, TxnResponse};
 
+use crate::doubt::Doubts;
 use crate::encoded::TOMBSTONE_VALUE;
 use crate::registry::Registry;
 use crate::sets::ATTEMPTS;
@@ -46,6 +47,16 @@ enum Expected {
     Inherited(u64),
 }
 
+impl Expected {
+    /// The last write of the key that is expected.
+    fn written(&self) -> Option<u64> {
+        match self {
+            Self::Tombstone(at) | Self::Own(at) => Some(*at),
+            Self::Nothing | Self::Inherited(_) => None,
+        }
+    }
+}
+
 enum Change {
     Put(Bytes, Option<Duration>),
     Delete,
@@ -61,7 +72,7 @@ impl Registry {
         ttl: Option<Duration>,
         effects: Effects,
     ) -> Result<Stored, WriteError> {
-        let bytes = object.into_bytes();
+        let bytes = self.bytes(object);
         let put = Change::Put(bytes.clone(), ttl);
         let revision = self.commit(vcp, key, Expected::Nothing, put, effects).await?;
         written(key, revision, &bytes)
@@ -77,7 +88,7 @@ impl Registry {
         ttl: Option<Duration>,
         effects: Effects,
     ) -> Result<Stored, WriteError> {
-        let bytes = object.into_bytes();
+        let bytes = self.bytes(object);
         let put = Change::Put(bytes.clone(), ttl);
         let revision = self.commit(vcp, key, expectation(expected), put, effects).await?;
         written(key, revision, &bytes)
@@ -111,6 +122,13 @@ impl Registry {
         Effects { compares, ops: vec![Op::Put { key: object_key, value: object.into_bytes(), ttl: None }] }
     }
 
+    fn bytes(&self, object: Encoded) -> Bytes {
+        match &self.core.marks {
+            Some(marks) => object.into_marked(marks.next()),
+            None => object.into_bytes(),
+        }
+    }
+
     async fn commit(
         &self,
         vcp: &Vcp,
@@ -124,7 +142,8 @@ impl Registry {
         let mut vcp = core.current(vcp)?;
         let pin_key = core.keys.pin(vcp.id);
         let object_key = core.keys.object(vcp.id, &key.resource, &rel);
-        let reads = || [Op::get(pin_key.clone()), Op::get(object_key.clone())];
+        let reads = || [Op::get(pin_key.clone()), Op::get(object_key.clone()), core.ticket.read()];
+        let mut doubts = Doubts::new(core.progress.revision().max(expected.written().unwrap_or(0)));
         for _ in 0..ATTEMPTS {
             let inherited = core.layers.content(&vcp.layers).await?;
             let hides = inherited.resource(&key.resource.tail()).contains_key(&rel);
@@ -141,11 +160,7 @@ impl Registry {
                 Expected::Inherited(_) => None,
             };
             let response: TxnResponse = match compare {
-                None => {
-                    let mut response = core.store.txn(Txn::new().and_then(reads())).await?;
-                    response.succeeded = false;
-                    response
-                }
+                None => core.store.txn(Txn::new().and_then(reads())).await?,
                 Some(compare) => {
                     let op = match &change {
                         Change::Put(value, ttl) => {
@@ -154,18 +169,33 @@ impl Registry {
                         Change::Delete if hides => Op::put(object_key.clone(), TOMBSTONE_VALUE),
                         Change::Delete => Op::delete(object_key.clone()),
                     };
+                    let ticket = core.ticket.current(&core.store).await?;
+                    let pin = Compare::unchanged(pin_key.clone(), vcp.fence);
                     let txn = Txn::new()
-                        .when([Compare::unchanged(pin_key.clone(), vcp.fence), compare])
+                        .when([core.ticket.shown(ticket), pin, compare])
                         .when(effects.compares.iter().cloned())
-                        .and_then([op])
+                        .and_then([op.clone()])
                         .and_then(effects.ops.iter().cloned())
                         .or_else(reads());
-                    core.store.txn(txn).await?
+                    let response = match core.store.txn(txn).await {
+                        Err(StoreError::UnknownOutcome(why)) => {
+                            match doubts.settle(core, &op, ticket, why).await? {
+                                Some(revision) => return Ok(revision),
+                                None => continue,
+                            }
+                        }
+                        answer => answer?,
+                    };
+                    if response.succeeded {
+                        return Ok(response.revision);
+                    }
+                    if response.kv(2).map(|kv| kv.mod_revision) != Some(ticket) {
+                        core.ticket.replace(&core.store, ticket).await?;
+                        continue;
+                    }
+                    response
                 }
             };
-            if response.succeeded {
-                return Ok(response.revision);
-            }
             let now = core.judge(&vcp, response.kv(0))?;
             let moved = now.fence != vcp.fence;
             vcp = now;

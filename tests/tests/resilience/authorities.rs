@@ -79,10 +79,9 @@ fn both_are_replaced_under_load_and_nobody_is_refused() {
     }
     let told = Client::new(&old).send("GET", "/api/v1/namespaces", &[], "");
     assert!(told.is_err(), "the old authority is trusted still: {told:?}");
-    // Members of etcd read whom they trust at their start only, and cut off what is under way when they end: a write then
-    // may have happened or not. Nothing else fails.
-    let mut failures = load.told();
-    failures.retain(|failure| !failure.contains(" to ") || !failure.contains(": 504 "));
+    // Members of etcd read whom they trust at their start only, and cut off what is under way when they end. What became of
+    // it the API server finds out by itself.
+    let failures = load.told();
     assert!(failures.is_empty(), "{failures:#?}");
     load.stop_and_check();
 }

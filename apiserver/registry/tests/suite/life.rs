@@ -136,9 +136,9 @@ pub async fn foreign_and_newer_data_are_refused(store: SharedStore) {
     assert!(matches!(foreign, Err(Error::Foreign { .. })));
     drop(Registry::open(store.clone(), options("/ours")).await.unwrap());
     drop(Registry::open(store.clone(), options("/ours/")).await.unwrap());
-    store.put(Bytes::from_static(b"/ours/.meta/format"), Bytes::from_static(b"2")).await.unwrap();
+    store.put(Bytes::from_static(b"/ours/.meta/format"), Bytes::from_static(b"3")).await.unwrap();
     let newer = Registry::open(store, options("/ours")).await;
-    assert!(matches!(newer, Err(Error::NewerFormat { found: 2, .. })));
+    assert!(matches!(newer, Err(Error::NewerFormat { found: 3, .. })));
 }
 
 pub async fn idle_resources_leave_memory(store: SharedStore) {

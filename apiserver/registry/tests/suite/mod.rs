@@ -1,6 +1,7 @@
 //! What holds of a registry over any store. Each test gets an empty store.
 
 pub mod across;
+pub mod doubt;
 pub mod life;
 pub mod model;
 pub mod objects;
@@ -36,6 +37,10 @@ macro_rules! registry_suite {
             objects::pages_know_how_many_are_behind,
             objects::what_is_read_often_is_held_in_memory,
             objects::a_second_registry_sees_what_was_acknowledged,
+            doubt::a_write_without_an_answer_is_done_once,
+            doubt::what_a_layer_has_is_hidden_and_replaced_without_an_answer,
+            doubt::anothers_write_of_the_same_is_not_taken_for_the_own,
+            doubt::a_write_is_told_not_done_or_not_known,
             model::random_writes_read_back_as_the_model,
             life::a_closed_control_plane_refuses_writers_who_have_not_noticed,
             life::destroying_takes_everything_and_nothing_else,
@@ -54,7 +59,8 @@ macro_rules! registry_suite {
 }
 
 pub fn options() -> RegistryOptions {
-    RegistryOptions { history: Duration::ZERO, ..RegistryOptions::default() }
+    let doubt = Duration::from_secs(1);
+    RegistryOptions { history: Duration::ZERO, doubt, ..RegistryOptions::default() }
 }
 
 pub async fn open(store: &SharedStore) -> Registry {
