@@ -33,6 +33,15 @@ pub enum Error {
     #[error("{0}")]
     Snapshot(String),
 
+    /// An object store refused a request, or did not answer it.
+    #[error("{message}")]
+    ObjectStore {
+        /// For programs.
+        reason: &'static str,
+        /// For people, with the next step.
+        message: String,
+    },
+
     /// A file could not be read or written.
     #[error("{path}: {error}")]
     File {
@@ -42,6 +51,13 @@ pub enum Error {
         #[source]
         error: std::io::Error,
     },
+
+    /// The cluster does not know the kind by which the API server is attached to a Gateway.
+    #[error(
+        "this cluster serves no TLSRoutes of gateway.networking.k8s.io: install Gateway API 1.5 or later, or the experimental \
+         channel of an earlier one; or choose another spec.exposure.type"
+    )]
+    GatewayApiMissing,
 
     /// Something did not happen in time.
     #[error("{0}")]

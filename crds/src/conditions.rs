@@ -120,6 +120,16 @@ pub mod reason {
     pub const BACKUP_FAILED: &str = "BackupFailed";
     /// No snapshot was made when one was due.
     pub const BACKUP_OVERDUE: &str = "BackupOverdue";
+    /// The Secret with the keys for the destination of snapshots is not there, or lacks a key.
+    pub const DESTINATION_CREDENTIALS_MISSING: &str = "DestinationCredentialsMissing";
+    /// The destination of snapshots does not let these keys in.
+    pub const DESTINATION_DENIED: &str = "DestinationDenied";
+    /// The destination of snapshots does not answer.
+    pub const DESTINATION_UNREACHABLE: &str = "DestinationUnreachable";
+    /// There is no bucket of the name.
+    pub const BUCKET_NOT_FOUND: &str = "BucketNotFound";
+    /// The bucket is in another region.
+    pub const WRONG_REGION: &str = "WrongRegion";
     /// The object is being deleted.
     pub const DELETING: &str = "Deleting";
 }

@@ -113,7 +113,7 @@ pub async fn start(options: Options, draining: CancellationToken) -> anyhow::Res
     let resolver = serving.as_ref().map_or_else(|| pki.resolver(), |serving| serving.resolver.clone());
     let tls = Arc::new(server_config(resolver)?);
 
-    let inner = open_store(&options).await?;
+    let inner = open_store(&options, &draining).await?;
     // Servers that share an etcd share their keys as well: one that made its own could not be read by the others.
     let make = options.storage == Storage::Embedded;
     let plane_keys = PlaneKeys::open(&dir.join("pki/encryption.key"), make)?;
@@ -262,7 +262,13 @@ async fn end(app: Arc<App>, delay: Duration) {
     app.shutdown.cancel();
 }
 
-async fn open_store(options: &Options) -> anyhow::Result<SharedStore> {
+/// How long a server waits for its etcd when it starts: where both start at once, etcd takes longer, and a server that
+/// ended would be started again ever later.
+const STORE_WITHIN: Duration = Duration::from_secs(60);
+/// How often it looks.
+const STORE_AGAIN: Duration = Duration::from_secs(1);
+
+async fn open_store(options: &Options, draining: &CancellationToken) -> anyhow::Result<SharedStore> {
     match options.storage {
         Storage::Embedded => {
             let path = options.data_dir.join("store");
@@ -286,10 +292,25 @@ async fn open_store(options: &Options) -> anyhow::Result<SharedStore> {
                 key: pem(&options.etcd_keyfile)?,
                 ..kplane_storage::EtcdOptions::new(options.etcd_servers.iter().cloned())
             };
-            let store = kplane_storage::EtcdStore::connect(etcd)
-                .await
-                .with_context(|| format!("cannot reach etcd at {servers}; is it running?"))?;
-            Ok(Arc::new(store))
+            let end = tokio::time::Instant::now() + STORE_WITHIN;
+            loop {
+                let error = match kplane_storage::EtcdStore::connect(etcd.clone()).await {
+                    Ok(store) => return Ok(Arc::new(store)),
+                    Err(error) => error,
+                };
+                let again = matches!(error, kplane_storage::Error::Unavailable(_))
+                    && tokio::time::Instant::now() < end
+                    && !draining.is_cancelled();
+                if !again {
+                    return Err(error)
+                        .with_context(|| format!("cannot reach etcd at {servers}; is it running?"));
+                }
+                tracing::warn!(%error, servers, "cannot reach etcd yet; is it running?");
+                tokio::select! {
+                    () = draining.cancelled() => {}
+                    () = tokio::time::sleep(STORE_AGAIN) => {}
+                }
+            }
         }
     }
 }

@@ -1,9 +1,13 @@
 //! Putting a snapshot in the place of a member's data. `etcdutl` makes data of the snapshot, between [`prepare`] and
 //! [`finish`]; whatever is cut off may be run again.
 
+use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
-use super::snapshot::{file_error, list, sync_folder, verify};
+use http_body_util::BodyExt as _;
+
+use super::s3::Bucket;
+use super::snapshot::{Check, Destination, PATIENCE, UNFINISHED, file_error, keep, sync_folder, verify};
 use crate::Error;
 
 /// The data of a member, in its volume.
@@ -15,18 +19,73 @@ const BEFORE: &str = "data.before-restore";
 /// The file with the name of the snapshot that the data is of.
 const MARK: &str = "restored";
 
-/// Clears the way for `etcdutl`, and looks whether the snapshot is there and whole.
-pub fn prepare(volume: &Path, snapshots: &Path, from: &str) -> Result<(), Error> {
+/// How often the reading of an object is begun, when it is cut off.
+const TRIES: u32 = 3;
+
+/// Clears the way for `etcdutl`, and looks whether the snapshot is there and whole. One that is in a bucket comes into
+/// the folder first.
+pub async fn prepare(
+    volume: &Path,
+    snapshots: &Path,
+    bucket: Option<Box<Bucket>>,
+    from: &str,
+) -> Result<(), Error> {
     remove(&volume.join(RESTORING))?;
     let path = snapshots.join(from);
-    if !path.is_file() {
-        let there = list(snapshots)?;
-        return Err(Error::Snapshot(format!(
-            "there is no snapshot {from:?}; there are: {}",
-            there.join(", ")
-        )));
+    let (there, source) = match bucket {
+        None => (path.is_file(), Destination::Folder(snapshots.to_owned())),
+        // A container that starts anew finds what the one before has read.
+        Some(bucket) => {
+            (verify(&path).is_ok() || fetch(&bucket, from, &path).await?, Destination::Bucket(bucket))
+        }
+    };
+    if !there {
+        let others = match source.list().await?.join(", ") {
+            none if none.is_empty() => "there are none".to_owned(),
+            some => format!("there are: {some}"),
+        };
+        return Err(Error::Snapshot(format!("there is no snapshot {from:?}; {others}")));
     }
     verify(&path)
+}
+
+/// Reads an object into a file, which has its name only once it is whole. Says whether there is such an object.
+async fn fetch(bucket: &Bucket, from: &str, path: &Path) -> Result<bool, Error> {
+    let part = path.with_file_name(format!("{from}{UNFINISHED}"));
+    let mut tries = 1;
+    loop {
+        let Some(mut body) = bucket.read(from).await? else { return Ok(false) };
+        let failed = |error| file_error(&part, error);
+        let mut file = BufWriter::new(std::fs::File::create(&part).map_err(failed)?);
+        let mut check = Check::default();
+        let cut_off = loop {
+            match tokio::time::timeout(PATIENCE, body.frame()).await {
+                Ok(Some(Ok(frame))) => {
+                    let Ok(bytes) = frame.into_data() else { continue };
+                    check.update(&bytes);
+                    file.write_all(&bytes).map_err(failed)?;
+                }
+                Ok(None) => break None,
+                Ok(Some(Err(error))) => break Some(error.to_string()),
+                Err(_) => break Some("it stopped coming".to_owned()),
+            }
+        };
+        match cut_off {
+            None => {
+                check.finish()?;
+                let file = file.into_inner().map_err(|error| failed(error.into_error()))?;
+                file.sync_all().map_err(failed)?;
+                keep(&part, path)?;
+                return Ok(true);
+            }
+            Some(why) if tries == TRIES => {
+                return Err(Error::Snapshot(format!(
+                    "the snapshot {from:?} could not be read to its end: {why}"
+                )));
+            }
+            Some(_) => tries += 1,
+        }
+    }
 }
 
 /// Puts what `etcdutl` made in the place of the data, unless this attempt did so already. The data from before the
@@ -165,11 +224,11 @@ mod tests {
         assert_eq!(read(folder.path(), DATA).as_deref(), Some("old"));
     }
 
-    #[test]
-    fn a_snapshot_that_is_not_there_is_said_before_anything_is_touched() {
+    #[tokio::test]
+    async fn a_snapshot_that_is_not_there_is_said_before_anything_is_touched() {
         let folder = tempfile::tempdir().unwrap();
         put(folder.path(), DATA, "old");
-        let error = prepare(folder.path(), folder.path(), "kplane-1.db").unwrap_err();
+        let error = prepare(folder.path(), folder.path(), None, "kplane-1.db").await.unwrap_err();
         assert!(error.to_string().contains("there is no snapshot"), "{error}");
         assert_eq!(read(folder.path(), DATA).as_deref(), Some("old"));
     }

@@ -1,27 +1,30 @@
-//! Taking snapshots of etcd into a folder, and keeping as many as are wanted.
+//! Taking snapshots of etcd into a folder or a bucket, and keeping as many as are wanted.
 
-use std::io::Write as _;
+use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use tokio_util::sync::CancellationToken;
 
 use super::client::{Access, describe, soon};
+use super::s3::{Bucket, Upload};
 use crate::Error;
 
 /// How long the next piece of a snapshot may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 /// What the names of our snapshots begin with, and how they end.
 const PREFIX: &str = "kplane-";
 const SUFFIX: &str = ".db";
 /// How the name of one that is not finished ends.
-const UNFINISHED: &str = ".part";
+pub(super) const UNFINISHED: &str = ".part";
 /// The length of the digest at the end of a snapshot.
 const DIGEST: usize = 32;
 
 /// A snapshot that was taken, as its pod tells of it when it ends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Taken {
     /// Its name.
     pub name: String,
@@ -31,31 +34,135 @@ pub struct Taken {
     pub size: i64,
     /// etcd's revision when it began.
     pub revision: i64,
+    /// Why older ones that were to go are still there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_removed: Option<String>,
+}
+
+/// Why none was taken, as its pod tells of it where there is a reason for programs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotTaken {
+    /// For programs.
+    pub reason: String,
+    /// For people.
+    pub message: String,
+}
+
+/// Where snapshots are kept.
+pub enum Destination {
+    /// In a folder.
+    Folder(PathBuf),
+    /// In a bucket.
+    Bucket(Box<Bucket>),
+}
+
+impl Destination {
+    /// The names of the snapshots, the oldest first.
+    pub async fn list(&self) -> Result<Vec<String>, Error> {
+        match self {
+            Self::Folder(folder) => named(folder, SUFFIX),
+            Self::Bucket(bucket) => {
+                let found = bucket.list(PREFIX, SUFFIX).await?;
+                Ok(found.into_iter().map(|object| object.name).collect())
+            }
+        }
+    }
+
+    async fn begin(&self, name: &str) -> Result<Sink<'_>, Error> {
+        match self {
+            Self::Folder(folder) => {
+                let part = folder.join(format!("{name}{UNFINISHED}"));
+                let file = std::fs::File::create(&part).map_err(|error| file_error(&part, error))?;
+                Ok(Sink::File { file: BufWriter::new(file), part, path: folder.join(name) })
+            }
+            Self::Bucket(bucket) => Ok(Sink::Object(bucket.write(name).await?)),
+        }
+    }
+
+    /// Removes the oldest beyond so many, and what runs that were cut off left.
+    async fn prune(&self, retain: usize, now: jiff::Timestamp) -> Result<(), Error> {
+        let mut gone = self.list().await?;
+        gone.truncate(gone.len().saturating_sub(retain.max(1)));
+        match self {
+            Self::Folder(folder) => {
+                gone.extend(named(folder, UNFINISHED)?);
+                for name in gone {
+                    let path = folder.join(name);
+                    std::fs::remove_file(&path).map_err(|error| file_error(&path, error))?;
+                }
+                Ok(())
+            }
+            Self::Bucket(bucket) => {
+                for name in gone {
+                    bucket.delete(&name).await?;
+                }
+                bucket.clear(PREFIX, now).await
+            }
+        }
+    }
+}
+
+/// What a snapshot is written to. It has its name only once it is whole.
+enum Sink<'a> {
+    File { file: BufWriter<std::fs::File>, part: PathBuf, path: PathBuf },
+    Object(Upload<'a>),
+}
+
+impl Sink<'_> {
+    async fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        match self {
+            Self::File { file, part, .. } => file.write_all(bytes).map_err(|error| file_error(part, error)),
+            Self::Object(upload) => upload.write(bytes).await,
+        }
+    }
+
+    async fn keep(&mut self) -> Result<(), Error> {
+        match self {
+            Self::File { file, part, path } => {
+                file.flush().map_err(|error| file_error(part, error))?;
+                file.get_ref().sync_all().map_err(|error| file_error(part, error))?;
+                keep(part, path)
+            }
+            Self::Object(upload) => upload.finish().await,
+        }
+    }
+
+    /// What cannot be taken back now is by a later run.
+    async fn give_up(self) {
+        match self {
+            Self::File { part, .. } => drop(std::fs::remove_file(&part)),
+            Self::Object(upload) => drop(upload.give_up().await),
+        }
+    }
 }
 
 /// Takes a snapshot of the first member that gives one, checks it, and removes the oldest beyond `retain`.
 pub async fn take(
     access: &Access,
     endpoints: &[String],
-    folder: &Path,
+    destination: &Destination,
     retain: usize,
     now: jiff::Timestamp,
+    stop: &CancellationToken,
 ) -> Result<Taken, Error> {
     let name = format!("{PREFIX}{}{SUFFIX}", now.strftime("%Y%m%dT%H%M%SZ"));
     let mut failures = Vec::new();
     for endpoint in endpoints {
-        let part = folder.join(format!("{name}{UNFINISHED}"));
-        match fetch(access, endpoint, &part).await {
+        let mut sink = destination.begin(&name).await?;
+        let fetched = match fetch(access, endpoint, &mut sink, stop).await {
+            Ok(found) => sink.keep().await.map(|()| found),
+            Err(error) => Err(error),
+        };
+        match fetched {
             Ok((size, revision)) => {
-                keep(&part, &folder.join(&name))?;
-                prune(folder, retain)?;
-                return Ok(Taken { name, time: jiff::Timestamp::now(), size, revision });
+                // It is there, whatever becomes of the others.
+                let not_removed = destination.prune(retain, now).await.err().map(|error| error.to_string());
+                return Ok(Taken { name, time: jiff::Timestamp::now(), size, revision, not_removed });
             }
             Err(error) => {
-                // Gone or not, the next run removes it.
-                let _ = std::fs::remove_file(&part);
+                sink.give_up().await;
                 // What another member has no part in is not tried with it.
-                if matches!(error, Error::File { .. }) {
+                if matches!(error, Error::File { .. } | Error::ObjectStore { .. }) || stop.is_cancelled() {
                     return Err(error);
                 }
                 failures.push(format!("{endpoint}: {error}"));
@@ -65,41 +172,45 @@ pub async fn take(
     Err(Error::Etcd(format!("no member gave a snapshot: {}", failures.join("; "))))
 }
 
-/// Writes a member's snapshot to a file, and checks that it is whole; its size, and the revision before it.
-async fn fetch(access: &Access, endpoint: &str, path: &Path) -> Result<(i64, i64), Error> {
+/// Writes a member's snapshot, and checks that it is whole; its size, and the revision before it.
+async fn fetch(
+    access: &Access,
+    endpoint: &str,
+    sink: &mut Sink<'_>,
+    stop: &CancellationToken,
+) -> Result<(i64, i64), Error> {
     let mut client = access.connect(&[endpoint.to_owned()]).await?;
     // A linearizable read: a member that the others left behind must not be the one that is copied.
     let seen = soon(client.get("\0", None)).await?;
     let revision = seen.header().map_or(0, |h| h.revision());
     let mut stream = soon(client.snapshot()).await?;
-    let failed = |error| file_error(path, error);
-    let mut file = std::io::BufWriter::new(std::fs::File::create(path).map_err(failed)?);
     let (mut check, mut size) = (Check::default(), 0);
     loop {
-        let message = tokio::time::timeout(PATIENCE, stream.message())
-            .await
+        let next = tokio::select! {
+            next = tokio::time::timeout(PATIENCE, stream.message()) => next,
+            () = stop.cancelled() => return Err(Error::Snapshot("told to end before the snapshot was whole".into())),
+        };
+        let message = next
             .map_err(|_| Error::Etcd("the snapshot stopped coming".into()))?
             .map_err(|error| Error::Etcd(describe(&error)))?;
         let Some(message) = message else { break };
         check.update(message.blob());
         size += i64::try_from(message.blob().len()).unwrap_or(0);
-        file.write_all(message.blob()).map_err(failed)?;
+        sink.write(message.blob()).await?;
     }
     check.finish()?;
-    let file = file.into_inner().map_err(|error| file_error(path, error.into_error()))?;
-    file.sync_all().map_err(failed)?;
     Ok((size, revision))
 }
 
 /// Compares the digest at the end of a snapshot with that of what is before it, piece by piece.
 #[derive(Default)]
-struct Check {
+pub(super) struct Check {
     digest: Sha256,
     tail: Vec<u8>,
 }
 
 impl Check {
-    fn update(&mut self, bytes: &[u8]) {
+    pub(super) fn update(&mut self, bytes: &[u8]) {
         self.tail.extend_from_slice(bytes);
         if let Some(sure) = self.tail.len().checked_sub(DIGEST) {
             self.digest.update(&self.tail[..sure]);
@@ -107,7 +218,7 @@ impl Check {
         }
     }
 
-    fn finish(self) -> Result<(), Error> {
+    pub(super) fn finish(self) -> Result<(), Error> {
         match self.tail.len() == DIGEST && self.digest.finalize().as_slice() == self.tail {
             true => Ok(()),
             false => Err(Error::Snapshot("the snapshot is damaged: its digest is another".into())),
@@ -130,7 +241,7 @@ pub fn verify(path: &Path) -> Result<(), Error> {
 }
 
 /// Gives a finished snapshot its name.
-fn keep(part: &Path, path: &Path) -> Result<(), Error> {
+pub(super) fn keep(part: &Path, path: &Path) -> Result<(), Error> {
     std::fs::rename(part, path).map_err(|error| file_error(path, error))?;
     sync_folder(path)
 }
@@ -141,11 +252,6 @@ pub(super) fn sync_folder(path: &Path) -> Result<(), Error> {
     std::fs::File::open(folder)
         .and_then(|folder| folder.sync_all())
         .map_err(|error| file_error(folder, error))
-}
-
-/// The names of the snapshots in a folder, the oldest first.
-pub fn list(folder: &Path) -> Result<Vec<String>, Error> {
-    named(folder, SUFFIX)
 }
 
 fn named(folder: &Path, suffix: &str) -> Result<Vec<String>, Error> {
@@ -159,18 +265,6 @@ fn named(folder: &Path, suffix: &str) -> Result<Vec<String>, Error> {
     }
     names.sort();
     Ok(names)
-}
-
-/// Removes the oldest snapshots beyond so many, and what runs that were cut off left.
-fn prune(folder: &Path, retain: usize) -> Result<(), Error> {
-    let mut gone = list(folder)?;
-    gone.truncate(gone.len().saturating_sub(retain.max(1)));
-    gone.extend(named(folder, UNFINISHED)?);
-    for name in gone {
-        let path: PathBuf = folder.join(name);
-        std::fs::remove_file(&path).map_err(|error| file_error(&path, error))?;
-    }
-    Ok(())
 }
 
 pub(super) fn file_error(path: &Path, error: std::io::Error) -> Error {
@@ -202,14 +296,15 @@ mod tests {
         }
     }
 
-    #[test]
-    fn the_oldest_go_and_what_is_not_ours_stays() {
+    #[tokio::test]
+    async fn the_oldest_go_and_what_is_not_ours_stays() {
         let folder = tempfile::tempdir().unwrap();
         for name in ["kplane-1.db", "kplane-3.db", "kplane-2.db", "mine.db", "kplane-0.db.part"] {
             std::fs::write(folder.path().join(name), whole(b"x")).unwrap();
         }
-        prune(folder.path(), 2).unwrap();
-        assert_eq!(list(folder.path()).unwrap(), ["kplane-2.db", "kplane-3.db"]);
+        let destination = Destination::Folder(folder.path().to_owned());
+        destination.prune(2, jiff::Timestamp::UNIX_EPOCH).await.unwrap();
+        assert_eq!(destination.list().await.unwrap(), ["kplane-2.db", "kplane-3.db"]);
         assert!(folder.path().join("mine.db").exists());
         assert!(!folder.path().join("kplane-0.db.part").exists());
         verify(&folder.path().join("kplane-3.db")).unwrap();

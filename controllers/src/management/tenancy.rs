@@ -41,11 +41,21 @@ pub async fn run_tenant_of_plane(
         let running = run_tenant(access.client.clone(), options, token.clone());
         tokio::pin!(running);
         tokio::select! {
-            result = &mut running => result?,
+            result = &mut running => if let Err(error) = result {
+                // All that it led has ended. A server that is away for a while must not end those who look after it, in the
+                // same process.
+                tracing::warn!(%error, "the tenant controllers begin anew");
+                tokio::select! {
+                    () = shutdown.cancelled() => return Ok(()),
+                    () = tokio::time::sleep(POLL) => {}
+                }
+            },
             () = moved(&planes, &access) => {
                 tracing::info!("the way to the shared API server changed");
                 token.cancel();
-                running.await?;
+                if let Err(error) = running.await {
+                    tracing::warn!(%error, "the tenant controllers begin anew");
+                }
             }
         }
     }

@@ -283,12 +283,59 @@ impl Default for BackupSpec {
 }
 
 /// Where snapshots are kept.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[x_kube(validation = Rule::new("!(has(self.volume) && has(self.s3))").message("volume and s3 exclude each other"))]
 #[serde(rename_all = "camelCase")]
 pub struct BackupDestination {
     /// A volume. For a restore it must be one that the nodes of all members can mount.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub volume: Option<BackupVolume>,
+
+    /// A bucket of an object store that speaks S3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub s3: Option<BackupS3>,
+}
+
+/// A bucket for snapshots.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BackupS3 {
+    /// The bucket.
+    #[schemars(length(min = 3, max = 255), regex(pattern = r"^[A-Za-z0-9][-A-Za-z0-9._]*$"))]
+    pub bucket: String,
+
+    /// What the names of snapshots begin with, as folders are named. Every management plane needs one of its own.
+    #[schemars(length(max = 512))]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub prefix: String,
+
+    /// The region of the bucket.
+    #[schemars(length(min = 1, max = 64), regex(pattern = r"^[A-Za-z0-9][-A-Za-z0-9._]*$"))]
+    #[serde(default = "default_region")]
+    pub region: String,
+
+    /// The address of the object store, as https://HOST:PORT; that of AWS in the region when empty.
+    #[schemars(length(max = 1024), regex(pattern = r"^(https?://[^/\s]+(/[^\s]*)?)?$"))]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub endpoint: String,
+
+    /// Whether the bucket is named in the path of URLs, and not in their host. When not set, it is with an endpoint of
+    /// one's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path_style: Option<bool>,
+
+    /// A Secret in the namespace of the management plane with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and
+    /// AWS_SESSION_TOKEN where there is one.
+    pub credentials_secret_ref: LocalObjectReference,
+
+    /// A Secret in the namespace of the management plane with ca.crt, by which the object store is verified; by what the
+    /// image trusts when not set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_secret_ref: Option<LocalObjectReference>,
+}
+
+fn default_region() -> String {
+    "us-east-1".into()
 }
 
 /// A volume for snapshots.

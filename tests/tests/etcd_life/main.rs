@@ -1,6 +1,7 @@
 //! The life of a managed etcd, in the very processes that its pods are: members come and go, one is lost for good, a
 //! file is written anew, a snapshot is taken and restored.
 
+mod bucket;
 mod encryption;
 mod external;
 mod members;

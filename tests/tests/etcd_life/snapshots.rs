@@ -113,6 +113,9 @@ fn a_snapshot_gives_back_every_control_plane_and_moves_revisions_on() {
             volume.join("data").exists() && !volume.join("data.before-restore").exists()
         })
     });
+    looked_at(&plane, "the pods are as before", |_| {
+        plane.workload("statefulsets", "kplane-etcd")["spec"]["template"]["spec"]["initContainers"].is_null()
+    });
     settled(&plane, 3);
     assert!(read(&plane.client().vcp("a"), &format!("{OBJECTS}/after")).is_some());
 }

@@ -101,6 +101,7 @@ pub async fn apply(
         digests: certificates.digests,
         encryption_key: !certificates.encryption.is_empty(),
         addresses: services.addresses.clone(),
+        tls_routes: tls_routes(plane, &raw).await?,
     };
     let mut deployed = deployed.clone();
     let mut store = store::tend(plane, &mut deployed, &given.addresses, &raw, &context.options, now).await?;
@@ -112,6 +113,9 @@ pub async fn apply(
     // What it keeps from being ready is said only now: all else goes on.
     if let Some(refused) = services.refused.take() {
         return Err(refused);
+    }
+    if plane.spec.exposure.type_ == ExposureType::Gateway && given.tls_routes.is_none() {
+        return Err(Error::GatewayApiMissing);
     }
     let find = |kind: &str, name: &str| {
         let at = objects.iter().position(|o| o.value["kind"] == kind && o.name == name)?;
@@ -159,6 +163,22 @@ pub async fn apply(
         encryption: Some(certificates.encryption.at()),
         look_again: certificates.look_again,
     })
+}
+
+/// In what version the cluster has TLSRoutes, if it is to have one of ours.
+async fn tls_routes(plane: &ManagementPlane, raw: &Raw) -> Result<Option<&'static str>, Error> {
+    if plane.spec.exposure.type_ != ExposureType::Gateway {
+        return Ok(None);
+    }
+    for version in build::TLS_ROUTE_VERSIONS {
+        let path = format!("/apis/gateway.networking.k8s.io/{version}");
+        let kinds = raw::optional(raw.get(&path).await)?.unwrap_or_default();
+        let mut found = kinds["resources"].as_array().into_iter().flatten();
+        if found.any(|kind| kind["name"] == "tlsroutes") {
+            return Ok(Some(version));
+        }
+    }
+    Ok(None)
 }
 
 /// The Services as they are in the cluster.
@@ -274,6 +294,24 @@ mod tests {
         assert_eq!(endpoint(&plane, Some(&service)), None);
         let service = json!({ "status": { "loadBalancer": { "ingress": [{ "ip": "10.1.2.3" }] } } });
         assert_eq!(endpoint(&plane, Some(&service)).as_deref(), Some("https://10.1.2.3:8443"));
+    }
+
+    #[tokio::test]
+    async fn the_route_is_of_a_version_that_the_cluster_serves() {
+        let api = crate::fake::FakeApi::default();
+        let raw = Raw::new(api.client());
+        let mut plane = plane();
+        let serves = |version: &str, kinds: &[&str]| {
+            let kinds: Vec<Value> = kinds.iter().map(|name| json!({ "name": name })).collect();
+            api.put(&format!("/apis/gateway.networking.k8s.io/{version}"), json!({ "resources": kinds }));
+        };
+        serves("v1alpha2", &["tlsroutes", "tcproutes"]);
+        assert_eq!(tls_routes(&plane, &raw).await.unwrap(), None, "nobody asks for it");
+        plane.spec.exposure.type_ = ExposureType::Gateway;
+        serves("v1", &["gateways", "httproutes"]);
+        assert_eq!(tls_routes(&plane, &raw).await.unwrap(), Some("v1alpha2"));
+        serves("v1", &["gateways", "tlsroutes"]);
+        assert_eq!(tls_routes(&plane, &raw).await.unwrap(), Some("v1"));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use kplane_crds::conditions::reason;
 
-use super::build::{ETCD_BACKUP, SELECTOR};
+use super::build::{CONTROLLERS, ETCD_BACKUP, SELECTOR};
 use crate::Error;
 use crate::runtime::raw::{self, Raw};
 
@@ -27,8 +27,9 @@ pub async fn look(raw: &Raw, namespace: &str, part: Option<&str>) -> Result<Opti
         Ok(list["items"].as_array().cloned().unwrap_or_default())
     };
     let mut pods = list("pods").await?;
-    // What takes snapshots has a condition of its own.
-    pods.retain(|pod| pod["metadata"]["labels"]["app.kubernetes.io/name"] != ETCD_BACKUP);
+    // What takes snapshots has a condition of its own, and who says this runs.
+    let others = [ETCD_BACKUP, CONTROLLERS];
+    pods.retain(|pod| others.iter().all(|name| pod["metadata"]["labels"]["app.kubernetes.io/name"] != *name));
     let claims = list("persistentvolumeclaims").await?;
     let classes = raw::optional(raw.get("/apis/storage.k8s.io/v1/storageclasses").await)?.unwrap_or_default();
     Ok(judge(&pods, &claims, classes["items"].as_array().map_or(&[][..], Vec::as_slice)))
@@ -37,6 +38,9 @@ pub async fn look(raw: &Raw, namespace: &str, part: Option<&str>) -> Result<Opti
 /// Why a step failed, by reason and in words with the next step.
 pub fn of_error(error: &Error) -> (&'static str, String) {
     let message = error.to_string();
+    if matches!(error, Error::GatewayApiMissing) {
+        return ("GatewayApiMissing", message);
+    }
     if message.contains("provided port is already allocated") {
         let message = format!(
             "a port of the nodes is taken by another Service: {message}; set spec.exposure.nodePort to another, or leave it \

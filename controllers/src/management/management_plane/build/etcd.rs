@@ -18,6 +18,8 @@ const TLS: &str = "/etc/kplane/etcd";
 const VOLUME: &str = "/var/lib/etcd";
 /// Where the volume with the snapshots is, while one is restored.
 const SNAPSHOTS: &str = "/snapshots";
+/// The name of the container that removes what a restore has replaced.
+pub const TIDY: &str = "tidy";
 /// The most members there can be.
 pub const MOST: i32 = 5;
 /// How large a member's file may become, in bytes.
@@ -288,8 +290,13 @@ fn change(plane: &ManagementPlane, change: &Change, image: &str, etcd: &str) -> 
     };
     match change {
         Change::Restore { from, attempts, members: count } => {
-            let mounts = json!([data, { "name": "snapshots", "mountPath": SNAPSHOTS, "readOnly": true }]);
-            let prepare = vec![format!("--snapshots={SNAPSHOTS}"), format!("--from={from}")];
+            let there = |read_only: bool| json!({ "name": "snapshots", "mountPath": SNAPSHOTS, "readOnly": read_only });
+            let way = snapshots::way_to_bucket(plane);
+            // One in a bucket is written there first.
+            let mut preparing = vec![data.clone(), there(way.arguments.is_empty())];
+            preparing.extend(way.mounts);
+            let mut prepare = vec![format!("--snapshots={SNAPSHOTS}"), format!("--from={from}")];
+            prepare.extend(way.arguments);
             let restore = [
                 "etcdutl".to_owned(),
                 "snapshot".to_owned(),
@@ -307,20 +314,18 @@ fn change(plane: &ManagementPlane, change: &Change, image: &str, etcd: &str) -> 
             ];
             let finish = vec![format!("--attempts={}", attempts.join(","))];
             let containers = vec![
-                init("prepare", image, ours("restore-prepare", prepare), mounts.clone()),
-                init("restore", etcd, restore.to_vec(), mounts),
+                init("prepare", image, ours("restore-prepare", prepare), preparing.into()),
+                init("restore", etcd, restore.to_vec(), json!([data, there(true)])),
                 init("finish", image, ours("restore-finish", finish), json!([data])),
             ];
-            let mut volume = snapshots::volume(plane);
-            volume["name"] = "snapshots".into();
-            (containers, vec![volume])
+            (containers, [vec![snapshots::source(plane)], way.volumes].concat())
         }
         Change::Undo { attempts } => {
             let undo = vec![format!("--attempts={}", attempts.join(","))];
             (vec![init("undo", image, ours("restore-undo", undo), json!([data]))], Vec::new())
         }
         Change::Tidy => {
-            (vec![init("tidy", image, ours("restore-tidy", Vec::new()), json!([data]))], Vec::new())
+            (vec![init(TIDY, image, ours("restore-tidy", Vec::new()), json!([data]))], Vec::new())
         }
     }
 }

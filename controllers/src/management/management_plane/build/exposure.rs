@@ -30,13 +30,16 @@ pub(super) fn service(plane: &ManagementPlane) -> Object {
     )
 }
 
-/// The Ingress or TLSRoute, for exposures of that kind.
-pub(super) fn route(plane: &ManagementPlane) -> Option<Object> {
+/// The versions of TLSRoutes, the best first: Gateway API has served the first alone since it is stable, and the others before.
+pub const TLS_ROUTE_VERSIONS: [&str; 3] = ["v1", "v1alpha3", "v1alpha2"];
+
+/// The Ingress or TLSRoute, for exposures of that kind; no TLSRoute where the cluster has none.
+pub(super) fn route(plane: &ManagementPlane, tls_routes: Option<&str>) -> Option<Object> {
     let exposure = &plane.spec.exposure;
     let host = exposure.host.as_deref().unwrap_or_default();
     match exposure.type_ {
         ExposureType::Ingress => Some(ingress(plane, host)),
-        ExposureType::Gateway => Some(tls_route(plane, host)),
+        ExposureType::Gateway => tls_routes.map(|version| tls_route(plane, host, version)),
         ExposureType::ClusterIP | ExposureType::NodePort | ExposureType::LoadBalancer => None,
     }
 }
@@ -71,7 +74,7 @@ fn ingress(plane: &ManagementPlane, host: &str) -> Object {
     object
 }
 
-fn tls_route(plane: &ManagementPlane, host: &str) -> Object {
+fn tls_route(plane: &ManagementPlane, host: &str, version: &str) -> Object {
     let gateway = plane.spec.exposure.gateway.clone().unwrap_or_default();
     let mut parent = json!({ "name": gateway.name });
     let mut set = |key: &str, text: &str| {
@@ -82,7 +85,7 @@ fn tls_route(plane: &ManagementPlane, host: &str) -> Object {
     set("namespace", &gateway.namespace);
     set("sectionName", &gateway.section_name);
     let value = json!({
-        "apiVersion": "gateway.networking.k8s.io/v1alpha2",
+        "apiVersion": format!("gateway.networking.k8s.io/{version}"),
         "kind": "TLSRoute",
         "spec": {
             "parentRefs": [parent],
@@ -90,5 +93,5 @@ fn tls_route(plane: &ManagementPlane, host: &str) -> Object {
             "rules": [{ "backendRefs": [{ "name": APISERVER, "port": PORT }] }],
         },
     });
-    Object::new(plane, "/apis/gateway.networking.k8s.io/v1alpha2", "tlsroutes", APISERVER, value)
+    Object::new(plane, &format!("/apis/gateway.networking.k8s.io/{version}"), "tlsroutes", APISERVER, value)
 }

@@ -15,10 +15,11 @@ use serde_json::{Value, json};
 use super::validate::{Deployed, Store};
 
 pub use etcd::{
-    ATTEMPT_ANNOTATION, Change, FORMED_ANNOTATION, MOST, QUOTA, Start, Terms, claim, client_address,
+    ATTEMPT_ANNOTATION, Change, FORMED_ANNOTATION, MOST, QUOTA, Start, TIDY, Terms, claim, client_address,
     client_names as etcd_client_names, domain as etcd_domain, member, member_names, peer_address,
 };
-pub use snapshots::{cron_job, scheduled};
+pub use exposure::TLS_ROUTE_VERSIONS;
+pub use snapshots::{bucket, cron_job, scheduled};
 
 /// The label selector of what a management plane is made of.
 pub const SELECTOR: &str = "app.kubernetes.io/part-of=kplane";
@@ -29,7 +30,7 @@ pub const ETCD: &str = "kplane-etcd";
 /// The name of what takes snapshots of etcd, and of the claim it makes.
 pub const ETCD_BACKUP: &str = "kplane-etcd-backup";
 /// The name of the controllers' own pods.
-const CONTROLLERS: &str = "kplane-controllers";
+pub const CONTROLLERS: &str = "kplane-controllers";
 /// The Secret of what all replicas of the API server must share: the certificate authority and the secret from which
 /// the keys of service account tokens derive. Its keys are the names of files in the server's data directory.
 pub const PKI_SECRET: &str = "kplane-apiserver-pki";
@@ -67,6 +68,8 @@ pub struct Given {
     pub encryption_key: bool,
     /// The addresses of Services.
     pub addresses: ServiceAddresses,
+    /// In what version the cluster has TLSRoutes, as far as it was asked.
+    pub tls_routes: Option<&'static str>,
 }
 
 /// The addresses that the cluster gave to Services, as far as it did: for those who cannot ask DNS for names.
@@ -216,7 +219,7 @@ pub fn build(plane: &ManagementPlane, deployed: &Deployed, given: &Given) -> Vec
     if deployed.store == Store::File {
         objects.push(apiserver::data_claim(plane));
     }
-    objects.extend(exposure::route(plane));
+    objects.extend(exposure::route(plane, given.tls_routes));
     objects.push(network::of_apiserver(plane));
     objects.push(apiserver::deployment(plane, deployed, given));
     if deployed.replicas > 1 {

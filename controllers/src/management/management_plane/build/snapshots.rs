@@ -1,6 +1,6 @@
-//! Regular snapshots of etcd: a CronJob that runs our own program, and the volume it writes to.
+//! Regular snapshots of etcd: a CronJob that runs our own program, and the volume or bucket it writes to.
 
-use kplane_crds::v1alpha1::{BackupSpec, BackupVolume, ManagementPlane};
+use kplane_crds::v1alpha1::{BackupS3, BackupSpec, BackupVolume, ManagementPlane};
 use serde_json::{Value, json};
 
 use super::{
@@ -13,13 +13,56 @@ use crate::management::management_plane::validate::{Deployed, Store};
 const FOLDER: &str = "/snapshots";
 /// Where etcd's certificate for clients is.
 const TLS: &str = "/etc/kplane/etcd";
+/// Where the keys for an object store are.
+const KEYS: &str = "/etc/kplane/s3";
+/// Where the authority of an object store is.
+const AUTHORITY: &str = "/etc/kplane/s3-ca";
 
 fn backup(plane: &ManagementPlane) -> BackupSpec {
     plane.spec.store.backup.clone().unwrap_or_default()
 }
 
-fn destination(plane: &ManagementPlane) -> BackupVolume {
+fn volume_of(plane: &ManagementPlane) -> BackupVolume {
     backup(plane).destination.volume.unwrap_or_default()
+}
+
+/// The bucket that snapshots go to, if they go to one.
+pub fn bucket(plane: &ManagementPlane) -> Option<BackupS3> {
+    backup(plane).destination.s3
+}
+
+/// What a container that reads or writes snapshots needs.
+#[derive(Default)]
+pub(super) struct Needs {
+    /// Arguments.
+    pub(super) arguments: Vec<String>,
+    /// Mounts.
+    pub(super) mounts: Vec<Value>,
+    /// The volumes of its pod.
+    pub(super) volumes: Vec<Value>,
+}
+
+/// What a container needs to reach the bucket; nothing without one.
+pub(super) fn way_to_bucket(plane: &ManagementPlane) -> Needs {
+    let Some(s3) = bucket(plane) else { return Needs::default() };
+    let mut needs = Needs {
+        arguments: vec![
+            format!("--s3-bucket={}", s3.bucket),
+            format!("--s3-prefix={}", s3.prefix),
+            format!("--s3-region={}", s3.region),
+            format!("--s3-endpoint={}", s3.endpoint),
+            format!("--s3-credentials={KEYS}"),
+        ],
+        mounts: vec![json!({ "name": "s3", "mountPath": KEYS, "readOnly": true })],
+        volumes: vec![secret_volume("s3", &s3.credentials_secret_ref.name)],
+    };
+    needs.arguments.extend(s3.path_style.map(|in_path| format!("--s3-path-style={in_path}")));
+    if let Some(authority) = &s3.ca_secret_ref {
+        needs.arguments.push(format!("--s3-ca={AUTHORITY}/ca.crt"));
+        needs.mounts.push(json!({ "name": "s3-ca", "mountPath": AUTHORITY, "readOnly": true }));
+        needs.volumes.push(secret_volume("s3-ca", &authority.name));
+    }
+    needs
 }
 
 /// Whether snapshots are to be taken.
@@ -28,16 +71,24 @@ pub fn scheduled(plane: &ManagementPlane) -> bool {
 }
 
 /// The volume with the snapshots.
-pub(super) fn volume(plane: &ManagementPlane) -> Value {
-    let named = destination(plane).claim_name;
+fn volume(plane: &ManagementPlane) -> Value {
+    let named = volume_of(plane).claim_name;
     let claim = if named.is_empty() { ETCD_BACKUP.to_owned() } else { named };
     json!({ "name": "snapshots", "persistentVolumeClaim": { "claimName": claim } })
 }
 
-/// The claim, unless the destination names another.
+/// The volume that a snapshot is restored from. One in a bucket is read into it first: it is there for that.
+pub(super) fn source(plane: &ManagementPlane) -> Value {
+    match bucket(plane) {
+        Some(_) => json!({ "name": "snapshots", "emptyDir": {} }),
+        None => volume(plane),
+    }
+}
+
+/// The claim, unless the destination is a bucket or names another.
 pub(super) fn claim(plane: &ManagementPlane) -> Option<Object> {
-    let wanted = destination(plane);
-    if !wanted.claim_name.is_empty() {
+    let wanted = volume_of(plane);
+    if bucket(plane).is_some() || !wanted.claim_name.is_empty() {
         return None;
     }
     let mut spec = json!({
@@ -68,12 +119,18 @@ pub fn cron_job(plane: &ManagementPlane, deployed: &Deployed, given: &Given) -> 
         "etcd".to_owned(),
         "snapshot".to_owned(),
         format!("--endpoints={endpoints}"),
-        format!("--folder={FOLDER}"),
         format!("--retain={}", backup.retain),
         "--report=/dev/termination-log".to_owned(),
     ];
-    let mut mounts = vec![json!({ "name": "snapshots", "mountPath": FOLDER })];
-    let mut volumes = vec![volume(plane)];
+    let Needs { arguments: more, mut mounts, mut volumes } = match bucket(plane) {
+        Some(_) => way_to_bucket(plane),
+        None => Needs {
+            arguments: vec![format!("--folder={FOLDER}")],
+            mounts: vec![json!({ "name": "snapshots", "mountPath": FOLDER })],
+            volumes: vec![volume(plane)],
+        },
+    };
+    arguments.extend(more);
     if let Some(secret) = secret {
         volumes.push(secret_volume("etcd", &secret));
         mounts.push(json!({ "name": "etcd", "mountPath": TLS, "readOnly": true }));

@@ -17,7 +17,7 @@ fn given() -> Given {
     let digests = Digests { apiserver: "a1".into(), etcd: "e1".into() };
     let first_member = Some("10.96.0.9".into());
     let addresses = ServiceAddresses { apiserver: Some("10.96.0.8".into()), first_member };
-    Given { image: "image:1".into(), digests, encryption_key: true, addresses }
+    Given { image: "image:1".into(), digests, encryption_key: true, addresses, tls_routes: Some("v1") }
 }
 
 /// Everything, in the order in which it is applied.
@@ -180,10 +180,35 @@ fn the_key_of_the_store_is_given_to_every_replica() {
 /// changed in them is what changes in clusters.
 #[test]
 fn what_is_built_is_what_stands_in_testdata() {
-    use kplane_crds::v1alpha1::{BackupSpec, ExternalEtcd};
-    let mut plane = plane();
-    plane.metadata.uid = Some("1a2b".into());
-    plane.spec.store.backup = Some(BackupSpec { schedule: "0 3 * * *".into(), ..BackupSpec::default() });
+    use kplane_crds::v1alpha1::{BackupDestination, BackupS3, BackupSpec, ExternalEtcd, GatewayExposure};
+    let secret = |name: &str| kplane_crds::reference::LocalObjectReference { name: name.into() };
+    let mut usual = plane();
+    usual.metadata.uid = Some("1a2b".into());
+    let backup = BackupSpec { schedule: "0 3 * * *".into(), ..BackupSpec::default() };
+    usual.spec.store.backup = Some(backup.clone());
+    let mut in_bucket = usual.clone();
+    let s3 = BackupS3 {
+        bucket: "owls".into(),
+        prefix: "barn".into(),
+        region: "eu-1".into(),
+        endpoint: "https://s3.example.test".into(),
+        path_style: Some(false),
+        credentials_secret_ref: secret("keys"),
+        ca_secret_ref: Some(secret("authority")),
+    };
+    let destination = BackupDestination { s3: Some(s3), ..BackupDestination::default() };
+    in_bucket.spec.store.backup = Some(BackupSpec { destination, ..backup });
+    let exposed = |type_: ExposureType| {
+        let mut plane = usual.clone();
+        plane.spec.exposure.type_ = type_;
+        plane.spec.exposure.host = Some("kplane.example.test".into());
+        plane.spec.exposure.gateway = Some(GatewayExposure {
+            name: "edge".into(),
+            namespace: "gateways".into(),
+            section_name: "tls".into(),
+        });
+        plane
+    };
     let managed = Deployed::new(Store::Managed(ManagedEtcd::default()), 2);
     let with = |start: Start, change: Change| Deployed {
         terms: Some(Terms { start, change: Some(change), formed: Some("ab".into()), ..Terms::first(3) }),
@@ -191,28 +216,34 @@ fn what_is_built_is_what_stands_in_testdata() {
     };
     let attempts = vec!["kplane-0.db_1".to_owned(), "kplane-1.db_2".to_owned()];
     let restore = Change::Restore { from: "kplane-1.db".into(), attempts: attempts.clone(), members: 3 };
-    let secret = kplane_crds::reference::LocalObjectReference { name: "theirs".into() };
-    let external = ExternalEtcd { endpoints: vec!["https://e:2379".into()], tls_secret_ref: Some(secret) };
+    let restoring = with(Start::Nobody, restore);
+    let external =
+        ExternalEtcd { endpoints: vec!["https://e:2379".into()], tls_secret_ref: Some(secret("theirs")) };
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("src/management/management_plane/build/testdata");
     let update = std::env::var_os("UPDATE_TESTDATA").is_some();
+    // Of what differs from the usual in some kinds alone, these are shown.
+    const ALL: &[&str] = &[];
+    let of_etcd = &["ConfigMap", "StatefulSet"][..];
+    let of_bucket = &["CronJob", "PersistentVolumeClaim"][..];
+    let outside = &["Service", "Ingress", "TLSRoute"][..];
     let mut wrong = Vec::new();
-    for (name, deployed) in [
-        ("managed", &managed),
-        ("joining", &with(Start::Join(vec![0, 1, 2]), Change::Tidy)),
-        ("restoring", &with(Start::Nobody, restore)),
-        ("undoing", &with(Start::Nobody, Change::Undo { attempts })),
-        ("external", &Deployed::new(Store::External(external), 2)),
-        ("file", &Deployed::new(Store::File, 1)),
+    for (name, plane, deployed, kinds) in [
+        ("managed", &usual, &managed, ALL),
+        ("joining", &usual, &with(Start::Join(vec![0, 1, 2]), Change::Tidy), of_etcd),
+        ("restoring", &usual, &restoring, of_etcd),
+        ("undoing", &usual, &with(Start::Nobody, Change::Undo { attempts }), of_etcd),
+        ("bucket", &in_bucket, &managed, of_bucket),
+        ("restoring-from-bucket", &in_bucket, &restoring, of_etcd),
+        ("external", &usual, &Deployed::new(Store::External(external), 2), ALL),
+        ("file", &usual, &Deployed::new(Store::File, 1), ALL),
+        ("load-balancer", &exposed(ExposureType::LoadBalancer), &managed, outside),
+        ("ingress", &exposed(ExposureType::Ingress), &managed, outside),
+        ("gateway", &exposed(ExposureType::Gateway), &managed, outside),
     ] {
-        let objects = all(&plane, deployed, &given());
-        // The ways of a managed etcd differ in what they say of it alone.
-        let shown = objects.iter().filter(|o| match name {
-            "joining" | "restoring" | "undoing" => {
-                ["ConfigMap", "StatefulSet"].iter().any(|kind| o.value["kind"] == *kind)
-            }
-            _ => true,
-        });
+        let objects = all(plane, deployed, &given());
+        let shown =
+            objects.iter().filter(|o| kinds.is_empty() || kinds.iter().any(|kind| o.value["kind"] == *kind));
         let values: Vec<&Value> = shown.map(|object| &object.value).collect();
         let text = serde_json::to_string_pretty(&values).unwrap() + "\n";
         let path = folder.join(format!("{name}.json"));

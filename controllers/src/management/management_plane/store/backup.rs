@@ -4,7 +4,7 @@ use kplane_crds::conditions::reason;
 use kplane_crds::v1alpha1::BackupStatus;
 use serde_json::Value;
 
-use crate::etcd::snapshot::Taken;
+use crate::etcd::snapshot::{NotTaken, Taken};
 use crate::tenant::schedule::Schedule;
 
 /// How long after it was due a snapshot is missed.
@@ -31,7 +31,7 @@ pub fn judge(
     since: Option<jiff::Timestamp>,
     now: jiff::Timestamp,
 ) -> Backups {
-    let mut ended: Vec<(jiff::Timestamp, Result<Taken, String>)> = pods.iter().filter_map(end).collect();
+    let mut ended: Vec<(jiff::Timestamp, End)> = pods.iter().filter_map(end).collect();
     ended.sort_by_key(|(time, _)| *time);
     let taken = ended.iter().rev().find_map(|(_, end)| end.as_ref().ok()).map(|taken| BackupStatus {
         name: taken.name.clone(),
@@ -42,11 +42,12 @@ pub fn judge(
     let time = |backup: &BackupStatus| backup.time.parse::<jiff::Timestamp>().ok();
     let last = taken.into_iter().chain(known.cloned()).max_by_key(time);
     let answer = |succeeded, reason, message| Backups { last: last.clone(), succeeded, reason, message };
-    if let Some((_, Err(message))) = ended.last() {
+    if let Some((_, Err(NotTaken { reason, message }))) = ended.last() {
         let message = format!(
             "{message}; it is tried again when the next is due, or now by `kubectl create job --from`"
         );
-        return answer(Some(false), reason::BACKUP_FAILED, message);
+        let reason = REASONS.into_iter().find(|known| known == reason).unwrap_or(reason::BACKUP_FAILED);
+        return answer(Some(false), reason, message);
     }
     // A new schedule is not measured by snapshots of an older one.
     let begin = last.as_ref().and_then(time).max(since);
@@ -58,8 +59,11 @@ pub fn judge(
             answer(Some(false), reason::BACKUP_OVERDUE, message.to_owned())
         }
         (Some(backup), false) => {
+            let left = ended.last().and_then(|(_, end)| end.as_ref().ok()?.not_removed.as_ref());
+            let left =
+                left.map(|why| format!("; older ones could not be removed: {why}")).unwrap_or_default();
             let message =
-                format!("{} holds revision {}, in {} bytes", backup.name, backup.revision, backup.size);
+                format!("{} holds revision {}, in {} bytes{left}", backup.name, backup.revision, backup.size);
             answer(Some(true), reason::BACKED_UP, message)
         }
         (None, false) => {
@@ -72,18 +76,35 @@ pub fn judge(
     }
 }
 
+/// With what a pod ended.
+type End = Result<Taken, NotTaken>;
+
+/// The reasons of failures that are more than that.
+const REASONS: [&str; 4] = [
+    reason::DESTINATION_DENIED,
+    reason::DESTINATION_UNREACHABLE,
+    reason::BUCKET_NOT_FOUND,
+    reason::WRONG_REGION,
+];
+
 /// When a pod ended, and with what.
-fn end(pod: &Value) -> Option<(jiff::Timestamp, Result<Taken, String>)> {
+fn end(pod: &Value) -> Option<(jiff::Timestamp, End)> {
     let state = pod.pointer("/status/containerStatuses/0/state/terminated")?;
     let time = state["finishedAt"].as_str()?.parse().ok()?;
     let said = state["message"].as_str().unwrap_or_default().trim();
     let name = pod["metadata"]["name"].as_str().unwrap_or_default();
-    let failed = |why: &str| Err(format!("the pod {name:?} took no snapshot: {why}"));
+    let failed = |why: &str, reason: &str| {
+        let message = format!("the pod {name:?} took no snapshot: {why}");
+        Err(NotTaken { reason: reason.to_owned(), message })
+    };
     Some((
         time,
-        match state["exitCode"].as_i64() {
-            Some(0) => serde_json::from_str(said).or_else(|_| failed("what it reports cannot be read")),
-            _ => failed(if said.is_empty() { "it said nothing" } else { said }),
+        match (state["exitCode"].as_i64(), serde_json::from_str::<NotTaken>(said)) {
+            (Some(0), _) => {
+                serde_json::from_str(said).or_else(|_| failed("what it reports cannot be read", ""))
+            }
+            (_, Ok(why)) => failed(&why.message, &why.reason),
+            (_, Err(_)) => failed(if said.is_empty() { "it said nothing" } else { said }, ""),
         },
     ))
 }
@@ -117,6 +138,11 @@ mod tests {
         let bad = judge(&[pod(2, 1, "no space left"), pod(1, 0, taken)], None, &daily(), None, now);
         assert_eq!((bad.succeeded, bad.reason), (Some(false), reason::BACKUP_FAILED));
         assert!(bad.message.contains("no space left") && bad.last == good.last, "{bad:?}");
+        let denied = r#"{"reason":"DestinationDenied","message":"no"}"#;
+        assert_eq!(judge(&[pod(3, 1, denied)], None, &daily(), None, now).reason, reason::DESTINATION_DENIED);
+        let partly = taken.replace('}', r#","notRemoved":"locked"}"#);
+        let partly = judge(&[pod(1, 0, &partly)], None, &daily(), None, now);
+        assert!(partly.succeeded == Some(true) && partly.message.ends_with("removed: locked"), "{partly:?}");
         // The pods go; what they said stays.
         let later = judge(&[], good.last.as_ref(), &daily(), None, now);
         assert_eq!((later.succeeded, later.last), (Some(true), good.last));

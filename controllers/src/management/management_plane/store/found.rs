@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{items, restore, scale};
 use crate::Error;
 use crate::management::management_plane::build::{
-    APISERVER, ATTEMPT_ANNOTATION, ETCD, FORMED_ANNOTATION, Start,
+    APISERVER, ATTEMPT_ANNOTATION, ETCD, FORMED_ANNOTATION, Start, TIDY,
 };
 use crate::runtime::raw::{self, Raw};
 
@@ -24,7 +24,7 @@ pub struct Found {
     pub ready: i64,
     /// How many of them have an address.
     pub addressed: i32,
-    /// How many API servers run.
+    /// How many API servers there are, those on their way out too: for a while they go on.
     pub apiservers: i64,
     /// The pods and claims of members.
     pub pods: scale::Pods,
@@ -47,8 +47,10 @@ pub async fn look(plane: &ManagementPlane, raw: &Raw) -> Result<Found, Error> {
     let deployment = get("/apis/apps/v1", "deployments", APISERVER).await?;
     let claims =
         raw::optional(raw.get(&format!("/api/v1/namespaces/{namespace}/persistentvolumeclaims")).await)?;
-    let pods = pods(raw, namespace, ETCD).await?;
-    Ok(read(set.as_ref(), map.as_ref(), deployment.as_ref(), items(&claims.unwrap_or_default()), &pods))
+    let members = pods(raw, namespace, ETCD).await?;
+    let servers = pods(raw, namespace, APISERVER).await?;
+    let found = read(set.as_ref(), map.as_ref(), items(&claims.unwrap_or_default()), &members);
+    Ok(Found { apiservers: running(deployment.as_ref(), &servers), ..found })
 }
 
 /// The pods of this name.
@@ -63,16 +65,18 @@ pub fn decoded(secret: &Value, key: &str) -> Option<Vec<u8>> {
     STANDARD.decode(secret.get("data")?.get(key)?.as_str()?).ok()
 }
 
-fn read(
-    set: Option<&Value>,
-    map: Option<&Value>,
-    deployment: Option<&Value>,
-    claims: &[Value],
-    pods: &[Value],
-) -> Found {
-    let number = |object: Option<&Value>, pointer: &str| {
-        object.and_then(|object| object.pointer(pointer)).and_then(Value::as_i64).unwrap_or(0)
-    };
+fn number(object: Option<&Value>, pointer: &str) -> i64 {
+    object.and_then(|object| object.pointer(pointer)).and_then(Value::as_i64).unwrap_or(0)
+}
+
+/// How many pods of a Deployment may still run. It does not count those that are being deleted itself.
+fn running(deployment: Option<&Value>, pods: &[Value]) -> i64 {
+    let over = |pod: &&Value| matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
+    let there = pods.iter().filter(|pod| !over(pod)).count();
+    number(deployment, "/status/replicas").max(i64::try_from(there).unwrap_or(0))
+}
+
+fn read(set: Option<&Value>, map: Option<&Value>, claims: &[Value], pods: &[Value]) -> Found {
     let text = |object: Option<&Value>, pointer: &str| {
         object.and_then(|object| object.pointer(pointer)).and_then(Value::as_str).map(str::to_owned)
     };
@@ -89,11 +93,12 @@ fn read(
             replicas: i32::try_from(number(set, "/spec/replicas")).unwrap_or(0),
             // A pod that is on its way out may still write.
             pods: number(set, "/status/replicas").max(i64::try_from(pods_there().count()).unwrap_or(0)),
+            tidied: set.is_some_and(tidied),
         },
         ready: number(set, "/status/readyReplicas"),
         addressed: i32::try_from(pods.iter().filter(|pod| pod["status"]["podIP"].is_string()).count())
             .unwrap_or(0),
-        apiservers: number(deployment, "/status/replicas"),
+        apiservers: 0,
         pods: scale::Pods {
             replicas: i32::try_from(number(set, "/spec/replicas")).unwrap_or(0),
             there: pods_there().map(|(at, _)| at).collect(),
@@ -113,6 +118,19 @@ fn read(
         formed: text(map, &formed),
         start: map.map(start),
     }
+}
+
+/// Whether all pods of a StatefulSet run, and are such as remove first what a restore has replaced.
+fn tidied(set: &Value) -> bool {
+    let inits = set.pointer("/spec/template/spec/initContainers").and_then(Value::as_array);
+    let removes = inits.is_some_and(|inits| inits.iter().any(|init| init["name"] == TIDY));
+    let set = Some(set);
+    let wanted = number(set, "/spec/replicas");
+    removes
+        && number(set, "/status/observedGeneration") >= number(set, "/metadata/generation")
+        && ["/status/replicas", "/status/updatedReplicas", "/status/readyReplicas"]
+            .iter()
+            .all(|count| number(set, count) == wanted)
 }
 
 /// Which member this is the pod or claim of.
@@ -155,6 +173,28 @@ mod tests {
     use serde_json::json;
 
     #[test]
+    fn a_server_runs_until_its_pod_is_gone_or_has_ended() {
+        let pod =
+            |phase: &str| json!({ "metadata": { "deletionTimestamp": "x" }, "status": { "phase": phase } });
+        let scaled_down = json!({ "status": {} });
+        assert_eq!(running(Some(&scaled_down), &[pod("Running"), pod("Succeeded")]), 1);
+        assert_eq!(running(Some(&json!({ "status": { "replicas": 2 } })), &[]), 2);
+    }
+
+    #[test]
+    fn all_pods_have_removed_what_was_replaced_when_they_all_run() {
+        let set = |init: &str, ready: i64| {
+            json!({
+                "metadata": { "generation": 2 },
+                "spec": { "replicas": 3, "template": { "spec": { "initContainers": [{ "name": init }] } } },
+                "status": { "observedGeneration": 2, "replicas": 3, "updatedReplicas": 3, "readyReplicas": ready },
+            })
+        };
+        assert!(tidied(&set("tidy", 3)));
+        assert!(!tidied(&set("tidy", 2)) && !tidied(&set("finish", 3)));
+    }
+
+    #[test]
     fn what_there_is_is_read() {
         let set = json!({
             "spec": { "replicas": 2, "template": {
@@ -184,7 +224,7 @@ mod tests {
                 "state": { "waiting": {} }, "lastState": { "terminated": { "message": said } },
             }]}}),
         ];
-        let found = read(Some(&set), Some(&map), None, &claims, &pods);
+        let found = read(Some(&set), Some(&map), &claims, &pods);
         assert_eq!((found.set.attempt.as_str(), found.set.pods), ("a_1", 2));
         assert_eq!(found.start, Some(Start::Join(vec![0, 2])));
         assert_eq!(found.formed.as_deref(), Some("ab"));

@@ -18,7 +18,7 @@ use super::build::{self, Change, Given, ServiceAddresses, Start, Terms, claim, m
 use super::certificates;
 use super::validate::{self, Deployed, Store};
 use crate::Error;
-use crate::etcd::{Access, Cluster, Member, cluster};
+use crate::etcd::{Access, Cluster, Member, cluster, s3};
 use crate::management::run::ManagementOptions;
 use crate::runtime::raw::{self, Raw};
 use addresses::Addresses;
@@ -112,7 +112,41 @@ async fn backups(
     let made = there.as_ref().and_then(|job| job["metadata"]["creationTimestamp"].as_str()?.parse().ok());
     let pods = found::pods(raw, &plane.spec.namespace, build::ETCD_BACKUP).await?;
     let known = plane.status.as_ref().and_then(|status| status.store.as_ref()?.last_backup.clone());
-    Ok(Some(backup::judge(&pods, known.as_ref(), &schedule, made.or(Some(now)), now)))
+    let mut backups = backup::judge(&pods, known.as_ref(), &schedule, made.or(Some(now)), now);
+    if let Some(missing) = keys_missing(plane, raw).await? {
+        // Its pods wait for them, and say nothing.
+        backups.succeeded = Some(false);
+        backups.reason = reason::DESTINATION_CREDENTIALS_MISSING;
+        backups.message = missing;
+    }
+    Ok(Some(backups))
+}
+
+/// What is missing of the Secrets that lead to the bucket with the snapshots, if anything is.
+async fn keys_missing(plane: &ManagementPlane, raw: &Raw) -> Result<Option<String>, Error> {
+    let Some(s3) = build::bucket(plane) else { return Ok(None) };
+    let mut wanted =
+        vec![("credentialsSecretRef", s3.credentials_secret_ref.name, &[s3::KEY_ID, s3::SECRET][..])];
+    wanted.extend(s3.ca_secret_ref.map(|reference| ("caSecretRef", reference.name, &["ca.crt"][..])));
+    for (field, name, keys) in wanted {
+        let namespace = &plane.spec.namespace;
+        let path = format!("/api/v1/namespaces/{namespace}/secrets/{name}");
+        let secret = raw::optional(raw.get(&path).await)?;
+        let has = |key: &&str| secret.as_ref().is_some_and(|secret| secret["data"][*key].is_string());
+        let what = match &secret {
+            None => "is not there".to_owned(),
+            Some(_) => match keys.iter().find(|key| !has(key)) {
+                Some(key) => format!("has no {key}"),
+                None => continue,
+            },
+        };
+        return Ok(Some(format!(
+            "the Secret {name:?} of namespace {namespace:?}, which spec.store.backup.destination.s3.{field} names, {what}; \
+             make it with {}",
+            keys.join(" and ")
+        )));
+    }
+    Ok(None)
 }
 
 /// By what etcd is reached: a Secret in the namespace of the plane.
@@ -185,7 +219,11 @@ async fn managed_etcd(
     let found = found::look(plane, raw).await?;
     let mark = found.mark.clone();
     let wanted = managed.restore.as_ref().map(|restore| restore.from.as_str());
-    let (aim, next) = restore::aim(wanted, &mark, managed.replicas, found.set.replicas);
+    let (aim, mut next) = restore::aim(wanted, &mark, managed.replicas, found.set.replicas);
+    if aim == (Aim::Stay { tidy: true }) && found.set.tidied {
+        // From the next pass on the pods have nothing to remove.
+        next.tidied.clone_from(&mark.restored);
+    }
     if next != mark {
         write_mark(plane, raw, &next, &found).await?;
     }
@@ -294,7 +332,12 @@ impl Etcd<'_> {
                 report = Report { busy: true, restored_from: from, ..measured(&cluster) };
             }
         }
-        let message = if replicas == 0 { format!("{what}; all that runs is stopped first") } else { what };
+        let mut message =
+            if replicas == 0 { format!("{what}; all that runs is stopped first") } else { what };
+        if let (Change::Restore { .. }, Some(missing)) = (&change, keys_missing(self.plane, self.raw).await?)
+        {
+            message = format!("{message}; {missing}");
+        }
         report.note = Some(Note { reason: reason::RESTORING, message });
         Ok((terms, report))
     }

@@ -11,6 +11,8 @@ use crate::management::management_plane::build::Change;
 pub const RESTORED_ANNOTATION: &str = "controlplane.kplane.dev/restored-from";
 /// The snapshots that were begun with and did not come to an end.
 pub const ATTEMPTS_ANNOTATION: &str = "controlplane.kplane.dev/restore-attempts";
+/// The snapshot whose restore has left nothing behind: what it had replaced is removed everywhere.
+pub const TIDIED_ANNOTATION: &str = "controlplane.kplane.dev/restore-tidied";
 /// How many members there were before the first of these attempts.
 pub const MEMBERS_ANNOTATION: &str = "controlplane.kplane.dev/members-before-restore";
 
@@ -19,6 +21,8 @@ pub const MEMBERS_ANNOTATION: &str = "controlplane.kplane.dev/members-before-res
 pub struct Mark {
     /// The snapshot that the data is of.
     pub restored: Option<String>,
+    /// The snapshot whose restore has left nothing behind.
+    pub tidied: Option<String>,
     /// The attempts that did not come to an end.
     pub attempts: Vec<String>,
     /// How many members there were before.
@@ -35,6 +39,7 @@ impl Mark {
         let attempts = text(ATTEMPTS_ANNOTATION).unwrap_or_default();
         Self {
             restored: text(RESTORED_ANNOTATION),
+            tidied: text(TIDIED_ANNOTATION),
             attempts: attempts.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect(),
             members: text(MEMBERS_ANNOTATION).and_then(|text| text.parse().ok()),
         }
@@ -45,6 +50,7 @@ impl Mark {
         let attempts = (!self.attempts.is_empty()).then(|| self.attempts.join(","));
         json!({ "metadata": { "annotations": {
             RESTORED_ANNOTATION: self.restored,
+            TIDIED_ANNOTATION: self.tidied,
             ATTEMPTS_ANNOTATION: attempts,
             MEMBERS_ANNOTATION: self.members.map(|members| members.to_string()),
         }}})
@@ -56,7 +62,7 @@ impl Mark {
 pub enum Aim {
     /// It stays as it is, and what a restore has replaced is removed if `tidy`.
     Stay {
-        /// Whether a restore has come to its end.
+        /// Whether a restore has come to its end and has left something behind.
         tidy: bool,
     },
     /// This happens to it.
@@ -67,7 +73,7 @@ pub enum Aim {
 pub fn aim(wanted: Option<&str>, mark: &Mark, members: i32, running: i32) -> (Aim, Mark) {
     let mut next = mark.clone();
     match wanted.filter(|from| mark.restored.as_deref() != Some(*from)) {
-        None if mark.attempts.is_empty() => (Aim::Stay { tidy: wanted.is_some() }, next),
+        None if mark.attempts.is_empty() => (Aim::Stay { tidy: mark.restored != mark.tidied }, next),
         // What was begun is not wanted any more.
         None => (Aim::Change(Change::Undo { attempts: mark.attempts.clone() }), next),
         Some(from) => {
@@ -91,7 +97,7 @@ pub fn reached(change: &Change, mark: &Mark) -> Mark {
         Change::Restore { from, .. } => Some(from.clone()),
         Change::Undo { .. } | Change::Tidy => mark.restored.clone(),
     };
-    Mark { restored, attempts: Vec::new(), members: None }
+    Mark { restored, tidied: mark.tidied.clone(), attempts: Vec::new(), members: None }
 }
 
 /// How many pods there are to be while a change is made: none until all that ran before are gone.
@@ -116,6 +122,8 @@ pub struct Found {
     pub replicas: i32,
     /// How many it has.
     pub pods: i64,
+    /// Whether each of them has removed, before it began, what a restore had replaced.
+    pub tidied: bool,
 }
 
 #[cfg(test)]
@@ -142,8 +150,13 @@ mod tests {
             claim
         };
         assert_eq!(Mark::read(&claim), done);
-        assert_eq!(aim(Some("a"), &done, 3, 3).0, Aim::Stay { tidy: true });
-        assert_eq!(aim(None, &done, 3, 3).0, Aim::Stay { tidy: false });
+        // What it had replaced is removed, whatever the spec says by now, and then nothing of it is left in the pods: an
+        // upgrade of the servers must not be one of etcd.
+        for wanted in [Some("a"), None] {
+            assert_eq!(aim(wanted, &done, 3, 3).0, Aim::Stay { tidy: true });
+            let tidied = Mark { tidied: done.restored.clone(), ..done.clone() };
+            assert_eq!(aim(wanted, &tidied, 3, 3).0, Aim::Stay { tidy: false });
+        }
         assert!(matches!(aim(Some("b"), &done, 3, 3).0, Aim::Change(_)));
     }
 
@@ -163,7 +176,7 @@ mod tests {
     #[test]
     fn everything_stops_before_the_data_changes() {
         let change = Change::Restore { from: "a".into(), attempts: attempts(&["a_1"]), members: 3 };
-        let mut set = Found { exists: true, attempt: String::new(), replicas: 3, pods: 3 };
+        let mut set = Found { exists: true, replicas: 3, pods: 3, ..Found::default() };
         assert_eq!(replicas(&change, &set, 2, 3), 0);
         set = Found { attempt: "a_1".into(), replicas: 0, pods: 1, ..set };
         assert_eq!(replicas(&change, &set, 0, 3), 0);
