@@ -48,6 +48,9 @@ pub fn decode(data: &[u8]) {
     object.insert("apiVersion".into(), gvk.group_version().to_string().into());
     object.insert("kind".into(), (*gvk.kind).into());
     if let Ok(bytes) = proto::encode(&value) {
+        let text = value.to_string();
+        let of_text = proto::encode_json(&gvk, text.as_bytes()).expect("its text is written as well");
+        assert_eq!(of_text, bytes, "{value}");
         let read = proto::decode(&bytes, None).expect("what was written is read");
         let again = proto::encode(&read).expect("what was read is written");
         assert_eq!(proto::decode(&again, None).expect("and read"), read, "{value}");
