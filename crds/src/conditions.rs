@@ -94,8 +94,6 @@ pub mod reason {
     pub const MEMBER_MISSING: &str = "MemberMissing";
     /// etcd has lost its quorum, and serves nobody.
     pub const QUORUM_LOST: &str = "QuorumLost";
-    /// The names of etcd's members are not known to DNS, and several members need it.
-    pub const NAMES_UNKNOWN: &str = "NamesUnknown";
     /// The number of etcd's members is being changed, or a member replaced.
     pub const SCALING: &str = "Scaling";
     /// A change of the members has to wait for one that is not well.

@@ -1,4 +1,4 @@
-//! A plane with one member, in a cluster that has no DNS.
+//! A plane in a cluster that has no DNS.
 
 use kplane_tests::plane_processes::network;
 use kplane_tests::{Plane, eventually};
@@ -11,8 +11,8 @@ const JOBS: &str = "/apis/batch/v1/namespaces/kplane-system/jobs";
 const CRON_JOB: &str = "/apis/batch/v1/namespaces/kplane-system/cronjobs/kplane-etcd-backup";
 
 #[test]
-fn one_member_needs_no_dns() {
-    if !network::in_its_own("nameless::one_member_needs_no_dns") {
+fn one_member_needs_no_dns_nor_do_three() {
+    if !network::in_its_own("nameless::one_member_needs_no_dns_nor_do_three") {
         return;
     }
     let plane = Plane::begin_without_dns(&json!({
@@ -58,15 +58,22 @@ fn one_member_needs_no_dns() {
     plane.kill("kplane-etcd-0");
     plane.wait_rolled_out();
     assert!(read(&owl, &format!("{OBJECTS}/kept")).is_some());
+
+    // Others find it, and each other.
+    plane.change(&json!({ "spec": { "store": { "etcd": { "managed": { "replicas": 3 } } } } }));
+    settled(&plane, 3);
+    plane.wait_rolled_out();
+    plane.kill("kplane-etcd-0");
+    create(&owl, OBJECTS, &object("without-the-first"));
+    assert!(read(&owl, &format!("{OBJECTS}/without-the-first")).is_some());
 }
 
 #[test]
-fn several_members_that_find_no_names_say_so() {
-    if !network::in_its_own("nameless::several_members_that_find_no_names_say_so") {
+fn three_members_begin_without_dns() {
+    if !network::in_its_own("nameless::three_members_begin_without_dns") {
         return;
     }
     let plane = Plane::begin_without_dns(&json!({ "apiserver": { "replicas": 1 } }));
-    eventually("it is said", PATIENCE, || plane.condition("StoreReady") == "False NamesUnknown");
-    let told = plane.object().to_string();
-    assert!(told.contains("set spec.store.etcd.managed.replicas to 1"), "{told}");
+    plane.wait_ready();
+    settled(&plane, 3);
 }

@@ -324,7 +324,7 @@ mod tests {
         addresses.learn(
             &json!({ "metadata": { "name": "kplane-apiserver" }, "spec": { "clusterIP": "fd00::7" } }),
         );
-        assert_eq!(addresses.first_member.as_deref(), Some("10.0.0.8"));
+        assert_eq!(addresses.members.get(&0).map(String::as_str), Some("10.0.0.8"));
         assert_eq!(server_address(&plane(), &addresses), "https://[fd00::7]:6443");
     }
 

@@ -133,8 +133,7 @@ pub fn endpoints(plane: &ManagementPlane, replicas: i32) -> String {
     members.join(",")
 }
 
-/// The names in the certificate of the members. Each stands there by itself: a member looks up the names of who
-/// connects to it, and cannot look up a wildcard.
+/// The names in the certificate of the members.
 pub fn member_names(plane: &ManagementPlane) -> Vec<String> {
     let domain = domain(plane);
     let mut names = vec!["localhost".to_owned(), domain.clone()];
@@ -174,24 +173,29 @@ pub(super) fn service(plane: &ManagementPlane) -> Object {
     )
 }
 
-/// A Service of the first member alone. Its address takes the place of the member's name for the clients of a plane with
-/// one member, which so needs no DNS. Several find and know each other by DNS only.
-pub(super) fn service_of_first(plane: &ManagementPlane) -> Object {
+/// A Service of one member alone. Its address takes the place of the member's name, so that neither members nor their
+/// clients need DNS. There is one for each that there may be: pods are told of all, and do not begin anew when a member
+/// comes or goes.
+pub(super) fn service_of(plane: &ManagementPlane, index: i32) -> Object {
     let mut only = selector(ETCD);
-    only["statefulset.kubernetes.io/pod-name"] = member(0).into();
+    only["statefulset.kubernetes.io/pod-name"] = member(index).into();
     let mut object = Object::new(
         plane,
         "/api/v1",
         "services",
-        &member(0),
+        &member(index),
         json!({
             "apiVersion": "v1",
             "kind": "Service",
             "spec": {
-                // One that takes no writes for want of space is not ready, and can be read.
+                // Members find each other before they are ready; one that takes no writes for want of space is not
+                // ready, and can be read.
                 "publishNotReadyAddresses": true,
                 "selector": only,
-                "ports": [{ "name": "client", "port": 2379, "targetPort": 2379, "protocol": "TCP" }],
+                "ports": [
+                    { "name": "client", "port": 2379, "targetPort": 2379, "protocol": "TCP" },
+                    { "name": "peer", "port": 2380, "targetPort": 2380, "protocol": "TCP" },
+                ],
             },
         }),
     );
@@ -199,12 +203,17 @@ pub(super) fn service_of_first(plane: &ManagementPlane) -> Object {
     object
 }
 
-/// What pods that are clients of etcd are told of names, when it has one member.
+/// What pods are told of the names of members. `None` as long as not all are known, and where others run etcd.
 pub(super) fn host_aliases(plane: &ManagementPlane, deployed: &Deployed, given: &Given) -> Option<Value> {
-    let Store::Managed(ManagedEtcd { replicas: 1, .. }) = &deployed.store else { return None };
-    let address = given.addresses.first_member.as_ref()?;
-    let name = format!("{}.{}", member(0), domain(plane));
-    Some(json!([{ "ip": address, "hostnames": [name] }]))
+    matches!(deployed.store, Store::Managed(_)).then(|| aliases(plane, given)).flatten()
+}
+
+fn aliases(plane: &ManagementPlane, given: &Given) -> Option<Value> {
+    let each = |index: i32| {
+        let name = format!("{}.{}", member(index), domain(plane));
+        Some(json!({ "ip": given.addresses.members.get(&index)?, "hostnames": [name] }))
+    };
+    (0..MOST).map(each).collect()
 }
 
 /// What a member without data begins with, as variables: a change of them restarts nobody.
@@ -257,7 +266,16 @@ fn arguments(plane: &ManagementPlane) -> Value {
 fn variables() -> Value {
     let of_map =
         |key: &str| json!({ "name": key, "valueFrom": { "configMapKeyRef": { "name": ETCD, "key": key } } });
-    json!([name_variable(), of_map("ETCD_INITIAL_CLUSTER"), of_map("ETCD_INITIAL_CLUSTER_STATE")])
+    // A member is known by its certificate alone: the address that it connects from is its pod's, and its name stands for
+    // that of its Service. etcd 3.6 has given the flag its second name; a variable that it does not know it passes over.
+    let skip = |name: &str| json!({ "name": name, "value": "true" });
+    json!([
+        name_variable(),
+        of_map("ETCD_INITIAL_CLUSTER"),
+        of_map("ETCD_INITIAL_CLUSTER_STATE"),
+        skip("ETCD_EXPERIMENTAL_PEER_SKIP_CLIENT_SAN_VERIFICATION"),
+        skip("ETCD_PEER_SKIP_CLIENT_SAN_VERIFICATION"),
+    ])
 }
 
 fn name_variable() -> Value {
@@ -395,7 +413,7 @@ pub(super) fn stateful_set(
                                 { "name": "peer", "containerPort": 2380, "protocol": "TCP" },
                                 { "name": "metrics", "containerPort": 2381, "protocol": "TCP" },
                             ],
-                            // The first start of a cluster waits for the names of all members.
+                            // The first start of a cluster waits for all members.
                             "startupProbe": probe("/health?serializable=true", 2381, "HTTP", 60),
                             "livenessProbe": probe("/health?serializable=true", 2381, "HTTP", 6),
                             "readinessProbe": probe("/health", 2381, "HTTP", 3),
@@ -413,8 +431,12 @@ pub(super) fn stateful_set(
             },
         }),
     );
+    let spec = &mut object.value["spec"]["template"]["spec"];
     if !inits.is_empty() {
-        object.value["spec"]["template"]["spec"]["initContainers"] = inits.into();
+        spec["initContainers"] = inits.into();
+    }
+    if let Some(aliases) = aliases(plane, given) {
+        spec["hostAliases"] = aliases;
     }
     object
 }

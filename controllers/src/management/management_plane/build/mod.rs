@@ -8,6 +8,8 @@ mod snapshots;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
+
 use kplane_crds::v1alpha1::{GROUP, ManagementPlane, VERSION};
 use kube::ResourceExt;
 use serde_json::{Value, json};
@@ -77,20 +79,20 @@ pub struct Given {
 pub struct ServiceAddresses {
     /// That of the API server.
     pub apiserver: Option<String>,
-    /// That of etcd's first member.
-    pub first_member: Option<String>,
+    /// Those of etcd's members, by number.
+    pub members: BTreeMap<i32, String>,
 }
 
 impl ServiceAddresses {
     /// What a Service says of itself once it was applied.
     pub fn learn(&mut self, service: &Value) {
         let address = service["spec"]["clusterIP"].as_str().filter(|text| !matches!(*text, "" | "None"));
-        let known = match service["metadata"]["name"].as_str() {
-            Some(APISERVER) => &mut self.apiserver,
-            Some(name) if name == member(0) => &mut self.first_member,
-            _ => return,
-        };
-        *known = address.map(str::to_owned);
+        let (Some(address), Some(name)) = (address, service["metadata"]["name"].as_str()) else { return };
+        if name == APISERVER {
+            self.apiserver = Some(address.to_owned());
+        } else if let Some(index) = (0..MOST).find(|index| name == member(*index)) {
+            self.members.insert(index, address.to_owned());
+        }
     }
 }
 
@@ -188,7 +190,7 @@ pub fn services(plane: &ManagementPlane, deployed: &Deployed) -> Vec<Object> {
     let mut objects = Vec::new();
     if let Store::Managed(_) = &deployed.store {
         objects.push(etcd::service(plane));
-        objects.push(etcd::service_of_first(plane));
+        objects.extend((0..MOST).map(|index| etcd::service_of(plane, index)));
     }
     objects.push(exposure::service(plane));
     objects

@@ -15,8 +15,8 @@ fn plane() -> ManagementPlane {
 
 fn given() -> Given {
     let digests = Digests { apiserver: "a1".into(), etcd: "e1".into() };
-    let first_member = Some("10.96.0.9".into());
-    let addresses = ServiceAddresses { apiserver: Some("10.96.0.8".into()), first_member };
+    let members = (0..MOST).map(|index| (index, format!("10.96.0.{}", 10 + index))).collect();
+    let addresses = ServiceAddresses { apiserver: Some("10.96.0.8".into()), members };
     Given { image: "image:1".into(), digests, encryption_key: true, addresses, tls_routes: Some("v1") }
 }
 
@@ -105,26 +105,34 @@ fn a_member_of_etcd_finds_its_name_in_the_certificate() {
     }
 }
 
-/// One member is reached by the address of its Service, whatever becomes of its name.
+/// Members are reached by the addresses of their Services, whatever becomes of their names.
 #[test]
-fn the_clients_of_one_member_need_no_dns() {
+fn members_and_their_clients_need_no_dns() {
     use kplane_crds::v1alpha1::BackupSpec;
     let mut plane = plane();
     plane.spec.store.backup = Some(BackupSpec { schedule: "0 3 * * *".into(), ..BackupSpec::default() });
     let told = |replicas: i32, given: &Given| {
         let etcd = ManagedEtcd { replicas, ..ManagedEtcd::default() };
         let objects = all(&plane, &Deployed::new(Store::Managed(etcd), 2), given);
-        let server = find(&objects, "Deployment", APISERVER)["spec"]["template"]["spec"].clone();
-        let job = find(&objects, "CronJob", ETCD_BACKUP);
-        let job = job["spec"]["jobTemplate"]["spec"]["template"]["spec"].clone();
-        assert_eq!(server["hostAliases"], job["hostAliases"]);
-        server["hostAliases"].clone()
+        let pod = |kind: &str, name: &str| find(&objects, kind, name)["spec"]["template"]["spec"].clone();
+        let job = find(&objects, "CronJob", ETCD_BACKUP)["spec"]["jobTemplate"]["spec"].clone();
+        let members = pod("StatefulSet", ETCD)["hostAliases"].clone();
+        assert_eq!(members, pod("Deployment", APISERVER)["hostAliases"]);
+        assert_eq!(members, job["template"]["spec"]["hostAliases"]);
+        members
     };
-    let alias = json!([{ "ip": "10.96.0.9", "hostnames": ["kplane-etcd-0.kplane-etcd.barn.svc"] }]);
-    assert_eq!(told(1, &given()), alias);
-    assert_eq!(told(1, &Given { addresses: ServiceAddresses::default(), ..given() }), Value::Null);
-    // Several know each other by DNS, which then is there.
-    assert_eq!(told(3, &given()), Value::Null);
+    let alias = |index: i32| {
+        json!({
+            "ip": format!("10.96.0.{}", 10 + index),
+            "hostnames": [format!("kplane-etcd-{index}.kplane-etcd.barn.svc")],
+        })
+    };
+    let all = json!([alias(0), alias(1), alias(2), alias(3), alias(4)]);
+    // A member that comes or goes changes nobody's pod.
+    assert_eq!((told(1, &given()), told(3, &given())), (all.clone(), all));
+    let mut partly = given();
+    partly.addresses.members.remove(&4);
+    assert_eq!(told(3, &partly), Value::Null);
 }
 
 #[test]

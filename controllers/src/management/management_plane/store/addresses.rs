@@ -27,11 +27,12 @@ impl Addresses {
         }
     }
 
-    /// Reaches the first member at its Service's address, unless the file says where.
+    /// Reaches members at the addresses of their Services, unless the file says where.
     #[must_use]
     pub fn with_services(mut self, plane: &ManagementPlane, services: &ServiceAddresses) -> Self {
-        if let Some(address) = &services.first_member {
-            self.0.entry(client_address(plane, 0)).or_insert_with(|| host_and_port(address, 2379));
+        for (index, address) in &services.members {
+            let here = self.0.entry(client_address(plane, *index));
+            here.or_insert_with(|| host_and_port(address, 2379));
         }
         self
     }

@@ -22,8 +22,6 @@ pub struct Found {
     pub set: restore::Found,
     /// How many of its pods are ready.
     pub ready: i64,
-    /// How many of them have an address.
-    pub addressed: i32,
     /// How many API servers there are, those on their way out too: for a while they go on.
     pub apiservers: i64,
     /// The pods and claims of members.
@@ -96,8 +94,6 @@ fn read(set: Option<&Value>, map: Option<&Value>, claims: &[Value], pods: &[Valu
             tidied: set.is_some_and(tidied),
         },
         ready: number(set, "/status/readyReplicas"),
-        addressed: i32::try_from(pods.iter().filter(|pod| pod["status"]["podIP"].is_string()).count())
-            .unwrap_or(0),
         apiservers: 0,
         pods: scale::Pods {
             replicas: i32::try_from(number(set, "/spec/replicas")).unwrap_or(0),

@@ -59,7 +59,6 @@ impl Note {
     pub fn stops(&self) -> bool {
         [
             reason::QUORUM_LOST,
-            reason::NAMES_UNKNOWN,
             reason::NO_SPACE,
             reason::CORRUPT,
             reason::RESTORING,
@@ -479,14 +478,6 @@ impl Etcd<'_> {
 /// What is said of an etcd that does not answer, or has no leader.
 fn unreachable(found: &Found, error: &Error) -> Report {
     let without = found.ready <= i64::from(found.set.replicas / 2);
-    // Each pod has an address, so DNS should know its name.
-    if without && found.set.replicas > 1 && found.addressed >= found.set.replicas && is_of_names(error) {
-        let message = format!(
-            "etcd has no quorum, and its members' names are not known ({error}): several members need DNS in the cluster; \
-             see that it runs, or set spec.store.etcd.managed.replicas to 1 in a new plane"
-        );
-        return Report { note: Some(Note { reason: reason::NAMES_UNKNOWN, message }), ..Report::default() };
-    }
     let lost = found.formed.is_some() && without;
     let note = lost.then(|| Note {
         reason: reason::QUORUM_LOST,
@@ -497,11 +488,6 @@ fn unreachable(found: &Found, error: &Error) -> Report {
         ),
     });
     Report { note, ..Report::default() }
-}
-
-/// Whether a connection failed for want of an address, in the words of the system's resolver.
-fn is_of_names(error: &Error) -> bool {
-    error.to_string().contains("failed to lookup address information")
 }
 
 /// For the notes of others: a list of values.
@@ -520,11 +506,6 @@ mod tests {
         found.ready = 1;
         let error = Error::Etcd("no answer".into());
         assert_eq!(unreachable(&found, &error).note, None, "it has never begun");
-        let nameless = Error::Etcd("failed to lookup address information: Name or service not known".into());
-        assert_eq!(unreachable(&found, &nameless).note, None, "its pods have no addresses yet");
-        found.addressed = 3;
-        let note = unreachable(&found, &nameless).note.unwrap();
-        assert_eq!((note.reason, note.stops()), (reason::NAMES_UNKNOWN, true));
         found.formed = Some("1".into());
         let note = unreachable(&found, &error).note.unwrap();
         assert_eq!((note.reason, note.stops()), (reason::QUORUM_LOST, true));
