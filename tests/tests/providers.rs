@@ -269,8 +269,7 @@ fn doctor_names_what_is_wrong_and_what_to_do() {
     let mut config: Value = serde_saphyr::from_str(&admin).expect("YAML");
     config["users"][0]["user"]["as"] = "somebody".into();
     std::fs::write(user.kubeconfig(), config.to_string()).expect("a kubeconfig");
-    user.set("KPLANE_PROVIDER", "existing");
-    let told = user.run("kubectl-kplane", &["doctor"]);
+    let told = user.run("kubectl-kplane", &["doctor", "--provider=existing"]);
     assert!(!told.success);
     for part in [
         "[failed] permissions",

@@ -87,6 +87,12 @@ impl Validity {
         Some(Self { issued: time(ISSUED_ANNOTATION)?, expires: time(EXPIRATION_ANNOTATION)? })
     }
 
+    /// From when on it is surely valid: one that was made while the clock was ahead is not yet.
+    fn begin(&self) -> jiff::Timestamp {
+        // As far as the API server dates certificates back.
+        self.issued.checked_sub(jiff::SignedDuration::from_mins(5)).unwrap_or(self.issued)
+    }
+
     /// When it is to be renewed: when two thirds of its life have passed.
     pub fn renewal(&self) -> jiff::Timestamp {
         let life = self.expires.as_second().saturating_sub(self.issued.as_second()).max(0);
@@ -108,7 +114,7 @@ pub fn is_current(secret: &Secret, inputs: &str, now: jiff::Timestamp) -> bool {
     made_for.map(String::as_str) == Some(inputs)
         && has(KUBECONFIG_KEY)
         && has(KUBECONFIG_EXTERNAL_KEY)
-        && Validity::of(secret).is_some_and(|validity| now < validity.renewal())
+        && Validity::of(secret).is_some_and(|validity| validity.begin() <= now && now < validity.renewal())
 }
 
 #[cfg(test)]
@@ -160,5 +166,6 @@ mod tests {
         assert!(is_current(&secret, "a", at(100)));
         assert!(!is_current(&secret, "b", at(100)));
         assert!(!is_current(&secret, "a", at(200)));
+        assert!(is_current(&secret, "a", at(-300)) && !is_current(&secret, "a", at(-301)));
     }
 }

@@ -38,7 +38,7 @@ pub enum Command {
     /// Show what runs, and how it is.
     Status(StatusArgs),
     /// Look for what keeps kplane from working, and say what to do.
-    Doctor,
+    Doctor(DoctorArgs),
     /// List resources.
     #[command(subcommand)]
     Get(GetCommand),
@@ -93,6 +93,14 @@ pub struct UpArgs {
     /// How long to wait until it is ready; 2m for local, 10m for clusters.
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub timeout: Option<Duration>,
+}
+
+/// Arguments of `doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// What is to provide the management plane; the one that is remembered when not named.
+    #[arg(long, value_name = "NAME")]
+    pub provider: Option<ProviderName>,
 }
 
 /// Arguments of `down`.

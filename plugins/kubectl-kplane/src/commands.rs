@@ -45,7 +45,11 @@ pub async fn run(cli: Cli, command: &clap::Command) -> Result<()> {
             provider(app.settings.provider).down(&app, &request).await
         }
         Command::Status(args) => status::status(&App::new(global, None)?, &args).await,
-        Command::Doctor => doctor::doctor(global).await,
+        Command::Doctor(args) => {
+            // Without settings nothing else can be looked at.
+            let app = App::with(global, None, |overrides| overrides.provider = args.provider)?;
+            doctor::doctor(app).await
+        }
         Command::Get(GetCommand::Clusters { output }) => list_contexts(&App::new(global, output)?).await,
         Command::Create(CreateCommand::Cluster(args)) | Command::Cc(args) => {
             create_cluster(&App::new(global, args.output)?, args).await

@@ -1,7 +1,6 @@
 //! `doctor`: what keeps kplane from working, and what to do.
 
 use kplane_crds::v1alpha1::{MANAGEMENT_PLANE_NAME, ManagementPlane};
-use kplane_plugin_common::args::GlobalArgs;
 use kplane_plugin_common::kubeconfig::Merged;
 use kplane_plugin_common::providers::{ProviderName, cluster, local};
 use kplane_plugin_common::wait::{Progress, readiness};
@@ -9,9 +8,7 @@ use kplane_plugin_common::{App, Error, Result};
 use kube::api::Api;
 
 /// Looks at every part, and ends with an error when one is not well.
-pub async fn doctor(global: &GlobalArgs) -> Result<()> {
-    // Without settings nothing else can be looked at.
-    let app = App::new(global, None)?;
+pub async fn doctor(app: App) -> Result<()> {
     let mut report = Report { app: &app, failed: 0 };
     let file = &app.settings.file;
     report.add("configuration", Ok(file.path().display().to_string()));

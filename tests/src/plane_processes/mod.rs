@@ -289,6 +289,11 @@ impl Plane {
     pub fn restart_controllers(&mut self) {
         self.controllers.restart();
     }
+
+    /// Ends the controllers at once.
+    pub fn end_controllers(&mut self) {
+        self.controllers.end();
+    }
 }
 
 /// A key of a Secret, as text.

@@ -3,6 +3,7 @@
 
 mod bucket;
 mod encryption;
+mod expiry;
 mod external;
 mod members;
 mod nameless;

@@ -281,9 +281,9 @@ impl Leaf {
         Ok(leaf)
     }
 
-    /// Whether less than a quarter of its life is left.
+    /// Whether less than a quarter of its life is left; or it has not begun, having been made while the clock was ahead.
     pub(super) fn due(&self, now: i64) -> bool {
-        now >= self.not_after - (self.not_after - self.not_before) / 4
+        now < self.not_before || now >= self.not_after - (self.not_after - self.not_before) / 4
     }
 
     /// Whether it is of the key.

@@ -86,6 +86,15 @@ fn a_new_name_renews_the_serving_certificate_only() {
 }
 
 #[test]
+fn what_was_made_while_the_clock_was_ahead_is_made_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut pki = open(dir.path());
+    assert!(pki.renew_if_due(NOW + 400 * DAY).unwrap());
+    assert!(pki.renew_if_due(NOW).unwrap(), "nobody can use what begins in a year");
+    assert!(!pki.renew_if_due(NOW).unwrap());
+}
+
+#[test]
 fn certificates_are_renewed_before_they_end() {
     let dir = tempfile::tempdir().unwrap();
     let mut pki = open(dir.path());

@@ -46,8 +46,10 @@ pub struct Applied {
     pub authorities: Option<Phase>,
     /// How far the replacement of the key is that Secrets are encrypted with.
     pub encryption: Option<encryption::Step>,
-    /// When to look again, if nothing tells of a change before.
+    /// When to look again for an authority's sake, if nothing tells of a change before.
     pub look_again: Option<jiff::Timestamp>,
+    /// When the first of the certificates is to be made anew.
+    pub renew_at: Option<jiff::Timestamp>,
 }
 
 impl Applied {
@@ -162,6 +164,7 @@ pub async fn apply(
         authorities: Some(certificates.phase),
         encryption: Some(certificates.encryption.at()),
         look_again: certificates.look_again,
+        renew_at: certificates.renew_at,
     })
 }
 

@@ -54,9 +54,15 @@ pub fn successor(name: &str, old: &Pair, now: jiff::Timestamp) -> Result<(Pair, 
 
 /// When a certificate in PEM ends, the first of several; `None` when it is none.
 pub fn end(pem: &[u8]) -> Option<jiff::Timestamp> {
+    validity(pem).map(|(_, end)| end)
+}
+
+/// From when to when a certificate in PEM is valid, the first of several; `None` when it is none.
+pub fn validity(pem: &[u8]) -> Option<(jiff::Timestamp, jiff::Timestamp)> {
     let (_, block) = x509_parser::pem::parse_x509_pem(pem).ok()?;
     let certificate = block.parse_x509().ok()?;
-    jiff::Timestamp::from_second(certificate.validity().not_after.timestamp()).ok()
+    let time = |time: x509_parser::time::ASN1Time| jiff::Timestamp::from_second(time.timestamp()).ok();
+    Some((time(certificate.validity().not_before)?, time(certificate.validity().not_after)?))
 }
 
 /// Makes a serving certificate for these names and addresses.
@@ -142,27 +148,29 @@ fn authority_params(
     Ok((params, expires))
 }
 
-/// Sets from when to when a certificate is valid, in whole days: from yesterday, for clocks that are behind.
+/// Sets from when to when a certificate is valid: from a day before, for clocks that are behind.
 fn limit(
     params: &mut CertificateParams,
     lifetime: Duration,
     now: jiff::Timestamp,
 ) -> Result<jiff::Timestamp, Error> {
-    let day = |timestamp: jiff::Timestamp| {
+    // By the day, and then by the second: the type of the two is not ours to name.
+    let time = |timestamp: jiff::Timestamp| {
         let date = timestamp.to_zoned(jiff::tz::TimeZone::UTC).date();
         let month = u8::try_from(date.month()).unwrap_or(1);
         let day = u8::try_from(date.day()).unwrap_or(1);
-        rcgen::date_time_ymd(i32::from(date.year()), month, day)
+        let seconds = u64::try_from(timestamp.as_second()).unwrap_or(0) % DAY;
+        rcgen::date_time_ymd(i32::from(date.year()), month, day) + Duration::from_secs(seconds)
     };
     let wrong =
         |error: jiff::Error| Error::Convert { what: "a certificate's lifetime", message: error.to_string() };
-    let days = i64::try_from(lifetime.as_secs().div_ceil(DAY)).unwrap_or(i64::MAX / 1_000_000);
-    let seconds = jiff::SignedDuration::from_secs;
-    let day_seconds = i64::try_from(DAY).unwrap_or(86_400);
-    let from = now.checked_sub(seconds(day_seconds)).map_err(wrong)?;
-    let until = now.checked_add(seconds(days.saturating_mul(day_seconds))).map_err(wrong)?;
-    params.not_before = day(from);
-    params.not_after = day(until);
+    let seconds = |duration: Duration| {
+        jiff::SignedDuration::from_secs(i64::try_from(duration.as_secs()).unwrap_or(i64::MAX / 1_000_000))
+    };
+    let from = now.checked_sub(seconds(Duration::from_secs(DAY))).map_err(wrong)?;
+    let until = now.checked_add(seconds(lifetime)).map_err(wrong)?;
+    params.not_before = time(from);
+    params.not_after = time(until);
     Ok(until)
 }
 
@@ -177,10 +185,9 @@ mod tests {
         let names = vec!["kplane-apiserver".to_owned(), "127.0.0.1".to_owned()];
         let pair = serving(&authority, names, Duration::from_secs(3600), now).unwrap();
         assert!(pair.certificate.starts_with("-----BEGIN CERTIFICATE-----"));
-        assert_eq!(pair.expires.as_second() - now.as_second(), 86_400);
-        // It is written in whole days.
-        let end = end(pair.certificate.as_bytes()).unwrap();
-        assert!(end <= pair.expires && pair.expires.as_second() - end.as_second() < 86_400);
+        assert_eq!(pair.expires.as_second() - now.as_second(), 3600);
+        // What is believed of its end is what stands in it: one that ended before it is due would serve nobody.
+        assert_eq!(end(pair.certificate.as_bytes()), Some(pair.expires));
         let pair = client(&authority, "admin", "system:masters", Duration::from_secs(3600), now).unwrap();
         assert!(pair.key.contains("PRIVATE KEY"));
     }

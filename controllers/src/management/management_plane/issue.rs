@@ -34,6 +34,8 @@ pub struct Certificates {
     pub encryption: Keys,
     /// When the first of them ends.
     pub expires: jiff::Timestamp,
+    /// When the first of them is to be made anew.
+    pub renew_at: Option<jiff::Timestamp>,
     /// How far the replacement of an authority is.
     pub phase: Phase,
     /// When to look again, if nothing tells of a change before.
@@ -164,35 +166,42 @@ async fn issue(
     let server = &terms.server;
     let inputs = format!("{server},signer={signer},trusted={}", authority.trust_digest());
     let admin = stored(plane, raw, ADMIN_SECRET).await?;
-    if admin.and_then(|s| s.current(&inputs, terms.before, now)).is_none() {
-        let user = "kplane-controllers";
-        let made = certificates::client(&authority.current, user, "system:masters", terms.lifetime, now)?;
-        let kubeconfig = admin_kubeconfig(plane, server, &bundle, &made)?;
-        write_pair(plane, raw, ADMIN_SECRET, &made, &inputs, json!({ "kubeconfig": kubeconfig })).await?;
-    }
+    let admin = match admin.and_then(|s| s.current(&inputs, terms.before, now)) {
+        Some(pair) => pair,
+        None => {
+            let user = "kplane-controllers";
+            let made = certificates::client(&authority.current, user, "system:masters", terms.lifetime, now)?;
+            let kubeconfig = admin_kubeconfig(plane, server, &bundle, &made)?;
+            write_pair(plane, raw, ADMIN_SECRET, &made, &inputs, json!({ "kubeconfig": kubeconfig })).await?;
+            made
+        }
+    };
     let mut certificates = Certificates {
         digests: Digests { apiserver: digest([&*bundle]), etcd: String::new() },
         ca: bundle,
         encryption: read(plane, raw, PKI_SECRET).await?.map(|found| found.keys()).unwrap_or_default(),
-        expires: serving.expires,
+        expires: serving.expires.min(admin.expires),
+        renew_at: None,
         phase: authority.phase(),
         look_again: authority.look_again(),
     };
     if let Some(authority) = &authorities.etcd {
-        let client = issue_etcd(plane, authority, terms, raw, now).await?;
+        let (client, first) = issue_etcd(plane, authority, terms, raw, now).await?;
         let apiserver =
             digest([certificates.ca.as_str(), client.certificate.as_str(), &authority.trust_digest()]);
         certificates.digests = Digests { apiserver, etcd: authority.trust_digest() };
-        certificates.expires = certificates.expires.min(client.expires);
+        certificates.expires = certificates.expires.min(first);
         if certificates.phase == Phase::Settled || authority.phase() == Phase::Trusting {
             certificates.phase = authority.phase();
         }
         certificates.look_again = certificates.look_again.into_iter().chain(authority.look_again()).min();
     }
+    let before = jiff::SignedDuration::try_from(terms.before).ok();
+    certificates.renew_at = before.and_then(|before| certificates.expires.checked_sub(before).ok());
     Ok(certificates)
 }
 
-/// Writes etcd's certificates that are due; the client's. Members read theirs at each handshake, so that a new one needs
+/// Writes etcd's certificates that are due; the client's, and when the first of them ends. Members read theirs at each handshake, so that a new one needs
 /// no restart; whom they trust they read at their start.
 async fn issue_etcd(
     plane: &ManagementPlane,
@@ -200,8 +209,8 @@ async fn issue_etcd(
     terms: &Terms,
     raw: &Raw,
     now: jiff::Timestamp,
-) -> Result<Pair, Error> {
-    let mut client = None;
+) -> Result<(Pair, jiff::Timestamp), Error> {
+    let mut client: Option<(Pair, jiff::Timestamp)> = None;
     for (secret, names, serves) in [
         (ETCD_SECRET, build::member_names(plane), true),
         (ETCD_CLIENT_SECRET, build::etcd_client_names(), false),
@@ -213,7 +222,7 @@ async fn issue_etcd(
             authority.trust_digest()
         );
         let there = stored(plane, raw, secret).await?;
-        client = Some(match there.and_then(|s| s.current(&inputs, terms.before, now)) {
+        let pair = match there.and_then(|s| s.current(&inputs, terms.before, now)) {
             Some(pair) => pair,
             None => {
                 let made = certificates::etcd(&authority.current, names, serves, terms.lifetime, now)?;
@@ -221,7 +230,9 @@ async fn issue_etcd(
                 write_pair(plane, raw, secret, &made, &inputs, ca).await?;
                 made
             }
-        });
+        };
+        let first = client.map_or(pair.expires, |(_, first)| first.min(pair.expires));
+        client = Some((pair, first));
     }
     client.ok_or(Error::Convert { what: "etcd's certificates", message: "none was made".into() })
 }
@@ -338,11 +349,14 @@ struct Stored {
 }
 
 impl Stored {
-    /// The pair, if it was made for this and does not end soon.
+    /// The pair, if it was made for this and does not end soon; nor is one that was made while the clock was ahead, and
+    /// has not begun.
     fn current(self, inputs: &str, before: Duration, now: jiff::Timestamp) -> Option<Pair> {
         let before = jiff::SignedDuration::try_from(before).ok()?;
         let pair = self.pair?;
-        (self.inputs == inputs && pair.expires.checked_sub(before).ok()? > now).then_some(pair)
+        let (begin, _) = certificates::validity(pair.certificate.as_bytes())?;
+        let lasts = pair.expires.checked_sub(before).ok()? > now;
+        (self.inputs == inputs && begin <= now && lasts).then_some(pair)
     }
 }
 

@@ -130,7 +130,8 @@ async fn reconcile(plane: Arc<ManagementPlane>, context: Arc<Context>) -> Result
         Observed::Deployed(applied) if applied.failed_upgrade.is_some() => Action::requeue(AT_ONCE),
         Observed::Deployed(applied) if applied.store.busy => Action::requeue(POLL),
         Observed::Deployed(applied) if applied.is_settled() => {
-            let left = applied.look_again.map(|then| then.as_second().saturating_sub(now.as_second()));
+            let next = applied.look_again.into_iter().chain(applied.renew_at).min();
+            let left = next.map(|then| then.as_second().saturating_sub(now.as_second()));
             let left = left.map(|seconds| Duration::from_secs(u64::try_from(seconds).unwrap_or(0) + 1));
             let most = if applied.has_etcd() { LOOK_AT_ETCD } else { LOOK_AT_CERTIFICATES };
             Action::requeue(left.unwrap_or(most).min(most))

@@ -244,8 +244,9 @@ async fn managed_etcd(
             etcd.change(managed, change, &next, &found).await?
         }
         Aim::Stay { tidy } => {
-            let (mut terms, report) = etcd.stay(managed, &found, options.defragment_above).await?;
+            let (mut terms, mut report) = etcd.stay(managed, &found, options.defragment_above).await?;
             terms.change = tidy.then_some(Change::Tidy);
+            report.busy |= tidy;
             (terms, report)
         }
     };
