@@ -84,6 +84,10 @@ pub mod reason {
     pub const NOT_OURS: &str = "NotOurs";
     /// The namespace that something is to be written to does not exist.
     pub const NAMESPACE_NOT_FOUND: &str = "NamespaceNotFound";
+    /// The controllers may not do it.
+    pub const FORBIDDEN: &str = "Forbidden";
+    /// No administrator has said that the namespace takes kubeconfigs.
+    pub const NAMESPACE_NOT_ALLOWED: &str = "NamespaceNotAllowed";
     /// The ConfigMap of an add-on does not exist.
     pub const ADDON_NOT_FOUND: &str = "AddonNotFound";
     /// The manifests of an add-on are invalid.

@@ -8,6 +8,7 @@ use kube::{Client, Resource, ResourceExt};
 
 use super::plane::Planes;
 use super::run::ManagementOptions;
+use super::secrets::Secrets;
 use crate::Error;
 use crate::runtime::backoff::Backoff;
 use crate::runtime::events::Events;
@@ -18,6 +19,8 @@ pub struct Context {
     pub client: Client,
     /// The way to the shared API server.
     pub planes: Arc<Planes>,
+    /// The Secrets of the management cluster.
+    pub secrets: Secrets,
     /// The controller's Events.
     pub events: Events,
     /// The controller's failures.
@@ -32,10 +35,11 @@ impl Context {
         client: Client,
         planes: Arc<Planes>,
         options: Arc<ManagementOptions>,
+        secrets: Secrets,
         name: &str,
     ) -> Arc<Self> {
         let events = Events::new(client.clone(), name);
-        Arc::new(Self { client, planes, events, backoff: Backoff::default(), options })
+        Arc::new(Self { client, planes, secrets, events, backoff: Backoff::default(), options })
     }
 
     /// An object was reconciled without an error.

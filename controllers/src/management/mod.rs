@@ -13,6 +13,7 @@ mod management_plane;
 mod plane;
 mod registration;
 mod run;
+mod secrets;
 mod tenancy;
 
 pub use context::Context;

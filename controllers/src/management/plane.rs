@@ -1,11 +1,16 @@
 //! The shared API server as the controllers know it.
 
+use std::fmt::Debug;
 use std::sync::Mutex;
 
+use futures::stream::{self, Stream, StreamExt};
+use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::Secret;
 use kplane_crds::v1alpha1::{MANAGEMENT_PLANE_NAME, ManagementPlane, Topology};
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Api, Client, Config};
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, Client, Config, Resource};
+use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
 use crate::Error;
@@ -105,12 +110,15 @@ pub struct Planes {
     embedded: Option<EmbeddedPlane>,
     address: Option<String>,
     deployed: Mutex<Option<(String, Client)>>,
+    /// The namespace of the management plane, once it is known.
+    namespace: watch::Sender<Option<String>>,
 }
 
 impl Planes {
     /// Looks in this management cluster, and in this process.
     pub fn new(management: Client, embedded: Option<EmbeddedPlane>) -> Self {
-        Self { management, embedded, address: None, deployed: Mutex::new(None) }
+        let (namespace, _) = watch::channel(None);
+        Self { management, embedded, address: None, deployed: Mutex::new(None), namespace }
     }
 
     /// Reaches the server of a deployed plane here, and not at its Service.
@@ -123,6 +131,47 @@ impl Planes {
     /// The process that serves, if it is this one.
     pub fn embedded(&self) -> Option<&EmbeddedPlane> {
         self.embedded.as_ref()
+    }
+
+    /// The management plane is in this namespace.
+    pub fn is_in(&self, namespace: &str) {
+        self.namespace.send_if_modified(|known| {
+            let moved = known.as_deref() != Some(namespace);
+            if moved {
+                *known = Some(namespace.to_owned());
+            }
+            moved
+        });
+    }
+
+    /// The objects of a kind in the namespace of the management plane, as they change: in no other may the controllers of a
+    /// deployed one watch them. It begins when the namespace is known.
+    pub fn watch<K>(
+        &self,
+        config: watcher::Config,
+    ) -> impl Stream<Item = Result<K, watcher::Error>> + Send + use<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + DeserializeOwned
+            + Debug
+            + Send
+            + 'static,
+    {
+        let (client, known) = (self.management.clone(), self.namespace.subscribe());
+        let next = move |mut known: watch::Receiver<Option<String>>| {
+            let (client, config) = (client.clone(), config.clone());
+            async move {
+                let namespace = known.wait_for(Option::is_some).await.ok()?.clone()?;
+                let mut moved = known.clone();
+                let there = watcher(Api::<K>::namespaced(client, &namespace), config)
+                    .default_backoff()
+                    .touched_objects()
+                    .take_until(async move { moved.changed().await });
+                Some((there, known))
+            }
+        };
+        stream::unfold(known, next).flatten()
     }
 
     /// The way to the shared API server, or why there is none yet.

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Secret;
 use kplane_crds::conditions::{READY, reason};
 use kplane_crds::names;
 use kplane_crds::reference::SecretReference;
@@ -19,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::context::{Context, POLL, error_policy};
 use super::plane::control_plane_url;
 use super::run::{changes, drain};
+use super::secrets;
 use crate::Error;
 use crate::runtime::conditions::{Conditions, find};
 
@@ -87,8 +87,8 @@ async fn reconcile(
 struct Found {
     control_plane: Option<ControlPlane>,
     endpoint: Option<ControlPlaneEndpoint>,
-    /// The Secret that the spec names.
-    secret: Option<Secret>,
+    /// Whether the Secret is there that the spec names. It may be anybody's: what is in it is not for the controllers.
+    secret_is_there: bool,
 }
 
 async fn dereference(registration: &ControlPlaneRegistration, context: &Context) -> Result<Found, Error> {
@@ -102,8 +102,7 @@ async fn dereference(registration: &ControlPlaneRegistration, context: &Context)
         found.endpoint = api.get_opt(&reference.name).await?;
     }
     if let Some((namespace, name)) = named_secret(registration) {
-        let api: Api<Secret> = Api::namespaced(context.client.clone(), &namespace);
-        found.secret = api.get_opt(&name).await?;
+        found.secret_is_there = context.secrets.find(&namespace, &name).await? != secrets::Found::Nothing;
     }
     Ok(found)
 }
@@ -153,7 +152,7 @@ fn resolve(
         return Err((reason::ENDPOINT_PENDING, "the address is not known yet".into()));
     };
     let secret = match named_secret(registration) {
-        Some((namespace, name)) if found.secret.is_none() => {
+        Some((namespace, name)) if !found.secret_is_there => {
             return Err((reason::KUBECONFIG_PENDING, format!("there is no Secret {namespace}/{name}")));
         }
         Some((namespace, name)) => Some(SecretReference::new(namespace, name)),
@@ -286,7 +285,7 @@ mod tests {
         let spec = ControlPlaneEndpointSpec { endpoint: Some("https://gate".into()), ..Default::default() };
         found.endpoint = Some(ControlPlaneEndpoint::new("gate", spec));
         assert_eq!(reason_of(&compute(&registration, &found, now)), "KubeconfigPending");
-        found.secret = Some(Secret::default());
+        found.secret_is_there = true;
         let status = compute(&registration, &found, now);
         assert_eq!(status.resolved_endpoint.as_deref(), Some("https://gate/clusters/owl/control-plane"));
         let secret = SecretReference::new("kplane-cp-owl", "mine");

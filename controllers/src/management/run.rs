@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::context::Context;
 use super::plane::{EmbeddedPlane, Planes};
+use super::secrets::Secrets;
 use super::{class, control_plane, credential, endpoint, management_plane, registration};
 use crate::Error;
 use crate::runtime::health::Health;
@@ -115,8 +116,14 @@ async fn ensure_namespace(client: &Client, name: &str) -> Result<(), Error> {
 async fn lead(client: Client, options: ManagementOptions, shutdown: CancellationToken) -> Result<(), Error> {
     let planes = Planes::new(client.clone(), options.embedded.clone());
     let planes = Arc::new(planes.at(options.plane_address.clone()));
+    // Who serves the management cluster too is its administrator.
+    let secrets = match options.embedded {
+        Some(_) => Secrets::all(client.clone()),
+        None => Secrets::as_allowed(client.clone()).await?,
+    };
     let options = Arc::new(options);
-    let context = |name: &str| Context::new(client.clone(), planes.clone(), options.clone(), name);
+    let context =
+        |name: &str| Context::new(client.clone(), planes.clone(), options.clone(), secrets.clone(), name);
     tokio::join!(
         control_plane::run(context("controlplane"), shutdown.clone()),
         endpoint::run(context("controlplaneendpoint"), shutdown.clone()),

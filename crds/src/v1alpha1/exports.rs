@@ -24,7 +24,7 @@ pub struct Exports {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ArgoCdExport {
-    /// The namespace of Argo CD.
+    /// The namespace of Argo CD. For deployed controllers its label controlplane.kplane.dev/kubeconfigs must be allowed.
     #[schemars(length(min = 1, max = 63))]
     #[serde(default = "argo_cd_namespace")]
     pub namespace: String,
@@ -58,7 +58,7 @@ pub struct ArgoCdExport {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ClusterApiExport {
-    /// The namespace of the Cluster.
+    /// The namespace of the Cluster. For deployed controllers its label controlplane.kplane.dev/kubeconfigs must be allowed.
     #[schemars(length(min = 1, max = 63))]
     pub namespace: String,
 

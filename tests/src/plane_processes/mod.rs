@@ -348,7 +348,7 @@ impl Controllers {
             vec!["run".to_owned(), "--controllers=management".into(), "--leader-elect=false".into()];
         arguments.extend(flags.iter().cloned());
         let folder = server.folder().to_owned();
-        let kubeconfig = server.admin_kubeconfig();
+        let kubeconfig = kubeconfig_of_controllers(server);
         Self { child: spawn(&arguments, &kubeconfig, &folder), kubeconfig, folder, arguments }
     }
 
@@ -362,6 +362,27 @@ impl Controllers {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Installs what the controllers are installed with, but not themselves, and makes a kubeconfig of their service account:
+/// they may do what `config/rbac` says, and no more.
+///
+/// # Panics
+/// If it cannot be installed.
+pub fn kubeconfig_of_controllers(server: &Server) -> PathBuf {
+    let kubectl = server.root();
+    let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config");
+    let file = |path: &str| config.join(path).display().to_string();
+    kubectl.ok(&["apply", "-f", &file("manager/namespace.yaml")]);
+    kubectl.ok(&["apply", "-k", &file("crd")]);
+    kubectl.ok(&["apply", "-k", &file("rbac")]);
+    let token = kubectl.ok(&["-n", NAMESPACE, "create", "token", "kplane-controllers", "--duration=24h"]);
+    let admin = std::fs::read_to_string(server.admin_kubeconfig()).expect("a kubeconfig");
+    let mut config: Value = serde_saphyr::from_str(&admin).expect("YAML");
+    config["users"][0]["user"] = json!({ "token": token.trim() });
+    let path = server.folder().join("controllers.kubeconfig");
+    std::fs::write(&path, config.to_string()).expect("a kubeconfig");
+    path
 }
 
 fn log_of(folder: &Path) -> PathBuf {

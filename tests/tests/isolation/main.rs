@@ -5,6 +5,7 @@
 //! is not as it was.
 
 mod calls;
+mod controllers;
 mod definitions;
 mod disclosure;
 mod events;

@@ -7,9 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ConfigMap;
-use kplane_crds::v1alpha1::{
-    ControlPlaneClass, MANAGEMENT_PLANE_NAME, MANAGEMENT_PLANE_NAMESPACE, ManagementPlane,
-};
+use kplane_crds::v1alpha1::{ControlPlaneClass, ManagementPlane};
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::{Controller, watcher};
@@ -27,15 +25,13 @@ const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
 /// Runs the controller.
 pub async fn run(context: Arc<Context>, shutdown: CancellationToken) {
-    let namespace = namespace(&context).await;
     let client = context.client.clone();
     let (stream, reader) = changes(Api::<ControlPlaneClass>::all(client.clone()));
     let by_addon = reader.clone();
     let by_plane = reader.clone();
     let controller = Controller::for_stream(stream, reader)
-        .watches(
-            Api::<ConfigMap>::namespaced(client.clone(), &namespace),
-            watcher::Config::default(),
+        .watches_stream(
+            context.planes.watch::<ConfigMap>(watcher::Config::default()),
             move |config_map: ConfigMap| {
                 let name = config_map.name_any();
                 let all = by_addon.state();
@@ -55,15 +51,6 @@ pub async fn run(context: Arc<Context>, shutdown: CancellationToken) {
         .graceful_shutdown_on(shutdown.cancelled_owned())
         .run(reconcile, error_policy, context);
     drain("ControlPlaneClass", controller).await;
-}
-
-/// The namespace whose ConfigMaps are watched: that of the management plane, or the usual one while there is none.
-async fn namespace(context: &Context) -> String {
-    let planes: Api<ManagementPlane> = Api::all(context.client.clone());
-    match planes.get_opt(MANAGEMENT_PLANE_NAME).await {
-        Ok(Some(plane)) => plane.spec.namespace,
-        Ok(None) | Err(_) => MANAGEMENT_PLANE_NAMESPACE.to_owned(),
-    }
 }
 
 async fn reconcile(class: Arc<ControlPlaneClass>, context: Arc<Context>) -> Result<Action, Error> {

@@ -17,6 +17,7 @@ use crate::management::access::{self, SecretPlan, is_controlled_by};
 use crate::management::context::Context;
 use crate::management::exports::{self, Exported};
 use crate::management::kubeconfig::{Validity, is_current};
+use crate::management::secrets::Found;
 use crate::runtime::raw;
 
 /// Writes it, in the order that makes each step safe: nothing is written before the path is ours.
@@ -125,7 +126,7 @@ async fn export(control_plane: &ControlPlane, secret: &Secret, context: &Context
         let api: Api<ControlPlane> = Api::all(context.client.clone());
         crate::runtime::status::write(&api, control_plane, control_plane.status.as_ref(), &new).await?;
     }
-    Ok(exports::apply(&context.client, &source.owner.uid, &wanted, recorded).await)
+    Ok(exports::apply(&context.secrets, &source.owner.uid, &wanted, recorded).await)
 }
 
 async fn apply_namespace(prepared: &Prepared, context: &Context) -> Result<(), Error> {
@@ -171,8 +172,9 @@ async fn credentials(
         grant: prepared.grant.clone(),
         addresses: valid.addresses.clone(),
     };
-    if let Some(secret) = &valid.found.secret {
-        if !is_controlled_by(&secret.metadata, &plan.owner.uid) {
+    let current = match &valid.found.secret {
+        Found::Secret(secret) if is_controlled_by(&secret.metadata, &plan.owner.uid) => Some(secret),
+        Found::Secret(_) | Found::Hidden => {
             return Ok(Err(Refusal {
                 condition: CREDENTIALS_READY,
                 reason: reason::NOT_OURS,
@@ -183,12 +185,14 @@ async fn credentials(
                 stalled: true,
             }));
         }
-        if is_current(secret, &plan.inputs, now)
-            && let Some(validity) = Validity::of(secret)
-        {
-            plan.grant.verify(&valid.access).await?;
-            return Ok(Ok((secret.clone(), validity)));
-        }
+        Found::Nothing => None,
+    };
+    if let Some(secret) = current
+        && is_current(secret, &plan.inputs, now)
+        && let Some(validity) = Validity::of(secret)
+    {
+        plan.grant.verify(&valid.access).await?;
+        return Ok(Ok((secret.as_ref().clone(), validity)));
     }
     let (granted, credential) = tokio::join!(
         plan.grant.ensure(&valid.access),
@@ -196,8 +200,8 @@ async fn credentials(
     );
     granted?;
     let secret = plan.build(&credential?, now)?;
-    let api: Api<Secret> = Api::namespaced(context.client.clone(), &plan.namespace);
-    let written = access::write_secret(&api, secret, valid.found.secret.as_ref()).await?;
+    let api = context.secrets.of(&plan.namespace);
+    let written = access::write_secret(&api, secret, current.map(Box::as_ref)).await?;
     let validity = Validity::of(&written).ok_or_else(|| Error::Convert {
         what: "the Secret that was written",
         message: "it does not say when it ends".into(),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Namespace, Secret};
+use k8s_openapi::api::core::v1::Namespace;
 use kplane_crds::conditions::reason;
 use kplane_crds::names;
 use kplane_crds::tenancy::VirtualCluster;
@@ -128,15 +128,15 @@ async fn remove_objects(control_plane: &ControlPlane, context: &Context) -> Resu
     let name = control_plane.name_any();
     let uid = control_plane.uid().unwrap_or_default();
     let namespace = names::namespace(&name);
-    let secrets: Api<Secret> = Api::namespaced(context.client.clone(), &namespace);
+    let secrets = context.secrets.of(&namespace);
     let secret_name = names::kubeconfig_secret(&name);
-    if let Some(secret) = secrets.get_opt(&secret_name).await?
+    if let Some(secret) = context.secrets.find(&namespace, &secret_name).await?.secret()
         && is_controlled_by(&secret.metadata, &uid)
     {
         raw::optional(secrets.delete(&secret_name, &DeleteParams::default()).await)?;
     }
     let status = control_plane.status.clone().unwrap_or_default();
-    exports::remove_all(&context.client, &uid, &status.exported_secret_refs).await?;
+    exports::remove_all(&context.secrets, &uid, &status.exported_secret_refs).await?;
     let namespaces: Api<Namespace> = Api::all(context.client.clone());
     if let Some(found) = namespaces.get_opt(&namespace).await?
         && found.metadata.deletion_timestamp.is_none()

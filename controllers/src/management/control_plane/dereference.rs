@@ -1,6 +1,6 @@
 //! Fetches what a ControlPlane refers to (client required).
 
-use k8s_openapi::api::core::v1::{Namespace, Secret};
+use k8s_openapi::api::core::v1::Namespace;
 use kplane_crds::names;
 use kplane_crds::tenancy::VirtualCluster;
 use kplane_crds::v1alpha1::{ControlPlane, ControlPlaneClass, ControlPlaneEndpoint};
@@ -9,6 +9,7 @@ use kube::{Api, ResourceExt};
 use crate::Error;
 use crate::management::context::Context;
 use crate::management::plane::Access;
+use crate::management::secrets;
 
 /// What a reference leads to.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -39,7 +40,7 @@ pub struct Found {
     /// The namespace.
     pub namespace: Option<Namespace>,
     /// The Secret.
-    pub secret: Option<Secret>,
+    pub secret: secrets::Found,
     /// The shared API server, or why it cannot be reached yet.
     pub server: Result<AtServer, String>,
 }
@@ -55,12 +56,11 @@ pub async fn dereference(control_plane: &ControlPlane, context: &Context) -> Res
     let endpoints: Api<ControlPlaneEndpoint> = Api::all(client.clone());
     let endpoint = endpoints.get_opt(endpoint_name);
     let namespaces: Api<Namespace> = Api::all(client.clone());
-    let secrets: Api<Secret> = Api::namespaced(client.clone(), &namespace);
     let (class, endpoint, namespace, secret, server) = tokio::join!(
         class,
         endpoint,
         namespaces.get_opt(&namespace),
-        secrets.get_opt(&secret),
+        context.secrets.find(&namespace, &secret),
         server(control_plane, context),
     );
     let endpoint = match endpoint? {

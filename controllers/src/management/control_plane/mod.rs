@@ -62,16 +62,19 @@ pub async fn run(context: Arc<Context>, shutdown: CancellationToken) {
             watcher::Config::default(),
             move |_: ManagementPlane| select(&by_plane, |_| true),
         )
+        .graceful_shutdown_on(shutdown.cancelled_owned());
+    let controller = if context.secrets.can_watch() {
         // A Secret that somebody deletes or changes is written again.
         // By name, not by owner: an owner in no namespace would not be the one that is worked on already.
-        .watches(
+        controller.watches(
             Api::<Secret>::all(client),
             watcher::Config::default().labels(NAME_LABEL),
             |secret: Secret| owner_of(&secret.metadata),
         )
-        .graceful_shutdown_on(shutdown.cancelled_owned())
-        .run(reconcile, error_policy, context);
-    drain("ControlPlane", controller).await;
+    } else {
+        controller
+    };
+    drain("ControlPlane", controller.run(reconcile, error_policy, context)).await;
 }
 
 fn select(
@@ -133,7 +136,10 @@ async fn provide(control_plane: &ControlPlane, context: &Context) -> Result<Acti
     }
     Ok(match (progress.refusal, progress.validity) {
         (Some(refusal), _) => Action::requeue(if refusal.stalled { RETRY_REFUSED } else { POLL }),
-        (None, Some(validity)) => Action::requeue(validity.until_renewal(now).max(Duration::from_secs(1))),
+        (None, Some(validity)) => {
+            let then = context.secrets.look_again(validity.until_renewal(now));
+            Action::requeue(then.max(Duration::from_secs(1)))
+        }
         (None, None) => Action::requeue(POLL),
     })
 }

@@ -12,6 +12,7 @@ use crate::fake::FakeApi;
 use crate::management::context::Context;
 use crate::management::plane::{EmbeddedPlane, Planes};
 use crate::management::run::ManagementOptions;
+use crate::management::secrets::Secrets;
 
 const CONTROL_PLANE: &str = "/apis/controlplane.kplane.dev/v1alpha1/controlplanes/owl";
 const ENDPOINT: &str = "/apis/controlplane.kplane.dev/v1alpha1/controlplaneendpoints/owl";
@@ -47,7 +48,8 @@ impl Barn {
         let client = api.client();
         let embedded = EmbeddedPlane::new(client.clone(), "https://127.0.0.1:8443", "pem", "v1");
         let planes = Arc::new(Planes::new(client.clone(), Some(embedded)));
-        let context = Context::new(client, planes, Arc::new(ManagementOptions::default()), "test");
+        let secrets = Secrets::all(client.clone());
+        let context = Context::new(client, planes, Arc::new(ManagementOptions::default()), secrets, "test");
         Self { api, context }
     }
 

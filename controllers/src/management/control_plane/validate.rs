@@ -12,6 +12,7 @@ use super::dereference::{AtServer, Found, Reference};
 use crate::management::access::is_controlled_by;
 use crate::management::kubeconfig::Addresses;
 use crate::management::plane::{Access, control_plane_url};
+use crate::management::secrets;
 use crate::runtime::conditions::find;
 
 /// Why a ControlPlane is not provided.
@@ -118,7 +119,7 @@ pub struct Made {
     /// The namespace.
     pub namespace: Option<k8s_openapi::api::core::v1::Namespace>,
     /// The Secret.
-    pub secret: Option<k8s_openapi::api::core::v1::Secret>,
+    pub secret: secrets::Found,
     /// The endpoint.
     pub endpoint: Option<kplane_crds::v1alpha1::ControlPlaneEndpoint>,
 }

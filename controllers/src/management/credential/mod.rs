@@ -29,11 +29,14 @@ use super::exports::{self, Exported};
 use super::finalizer::{Settled, Verdict, verdict};
 use super::kubeconfig::{Validity, is_current};
 use super::run::{changes, drain, owner_of};
+use super::secrets::Found;
 use crate::Error;
 use crate::runtime::conditions::Conditions;
 use crate::runtime::raw;
 
-use plan::{Plan, Refusal, grant, owner, plan, secret_reference};
+use plan::{Plan, Refusal, grant, owner, plan};
+
+pub use plan::secret_reference;
 
 /// How soon another form of the kubeconfig that could not be written is tried again.
 const RETRY_EXPORTS: Duration = Duration::from_secs(30);
@@ -60,15 +63,18 @@ pub async fn run(context: Arc<Context>, shutdown: CancellationToken) {
                     .collect::<Vec<_>>()
             },
         )
+        .graceful_shutdown_on(shutdown.cancelled_owned());
+    let controller = if context.secrets.can_watch() {
         // By name, not by owner: an owner in no namespace would not be the one that is worked on already.
-        .watches(
+        controller.watches(
             Api::<Secret>::all(client),
             watcher::Config::default().labels(NAME_LABEL),
             |secret: Secret| owner_of(&secret.metadata),
         )
-        .graceful_shutdown_on(shutdown.cancelled_owned())
-        .run(reconcile, error_policy, context);
-    drain("ControlPlaneCredential", controller).await;
+    } else {
+        controller
+    };
+    drain("ControlPlaneCredential", controller.run(reconcile, error_policy, context)).await;
 }
 
 async fn reconcile(credential: Arc<ControlPlaneCredential>, context: Arc<Context>) -> Result<Action, Error> {
@@ -113,7 +119,10 @@ async fn provide(credential: &ControlPlaneCredential, context: &Context) -> Resu
         Ok(_) if exported.is_some_and(|exported| exported.trouble.is_some()) => {
             Action::requeue(RETRY_EXPORTS)
         }
-        Ok((_, validity)) => Action::requeue(validity.until_renewal(now).max(Duration::from_secs(1))),
+        Ok((_, validity)) => {
+            let then = context.secrets.look_again(validity.until_renewal(now));
+            Action::requeue(then.max(Duration::from_secs(1)))
+        }
         Err(refusal) if refusal.stalled => Action::await_change(),
         Err(_) => Action::requeue(POLL),
     })
@@ -133,22 +142,24 @@ async fn apply(
         Err(error) => return Err(error),
     };
     plan.complete(&access);
-    let api: Api<Secret> = Api::namespaced(context.client.clone(), &plan.secret.namespace);
-    let current = api.get_opt(&plan.secret.name).await?;
-    if let Some(secret) = &current {
-        if !is_controlled_by(&secret.metadata, &plan.secret.owner.uid) {
-            let (namespace, name) = (&plan.secret.namespace, &plan.secret.name);
+    let api = context.secrets.of(&plan.secret.namespace);
+    let (namespace, name) = (&plan.secret.namespace, &plan.secret.name);
+    let current = match context.secrets.find(namespace, name).await? {
+        Found::Secret(secret) if is_controlled_by(&secret.metadata, &plan.secret.owner.uid) => Some(secret),
+        Found::Secret(_) | Found::Hidden => {
             return Ok(Err(Refusal::stalled(
                 reason::NOT_OURS,
                 format!("there is a Secret {namespace}/{name} that this object did not make"),
             )));
         }
-        if is_current(secret, &plan.secret.inputs, now)
-            && let Some(validity) = Validity::of(secret)
-        {
-            plan.secret.grant.verify(&access).await?;
-            return Ok(Ok((secret.clone(), validity)));
-        }
+        Found::Nothing => None,
+    };
+    if let Some(secret) = &current
+        && is_current(secret, &plan.secret.inputs, now)
+        && let Some(validity) = Validity::of(secret)
+    {
+        plan.secret.grant.verify(&access).await?;
+        return Ok(Ok((secret.as_ref().clone(), validity)));
     }
     let grant = &plan.secret.grant;
     // The old ones first: they are good no more before the new one is there.
@@ -158,7 +169,7 @@ async fn apply(
     grant.ensure(&access).await?;
     let issued = access::request(&access, grant, plan.lifetime).await?;
     let secret = plan.secret.build(&issued, now)?;
-    let written = access::write_secret(&api, secret, current.as_ref()).await?;
+    let written = access::write_secret(&api, secret, current.as_deref()).await?;
     let validity = Validity::of(&written).ok_or_else(|| Error::Convert {
         what: "the Secret that was written",
         message: "it does not say when it ends".into(),
@@ -195,7 +206,7 @@ async fn export(
         let api: Api<ControlPlaneCredential> = Api::all(context.client.clone());
         crate::runtime::status::write(&api, credential, credential.status.as_ref(), &new).await?;
     }
-    Ok(exports::apply(&context.client, &source.owner.uid, &wanted, recorded).await)
+    Ok(exports::apply(&context.secrets, &source.owner.uid, &wanted, recorded).await)
 }
 
 fn compute(
@@ -260,15 +271,15 @@ async fn revoke(credential: &ControlPlaneCredential, context: &Context) -> Resul
         }
     }
     let (namespace, name) = secret_reference(credential);
-    let secrets: Api<Secret> = Api::namespaced(context.client.clone(), &namespace);
+    let secrets = context.secrets.of(&namespace);
     let uid = credential.uid().unwrap_or_default();
-    if let Some(secret) = secrets.get_opt(&name).await?
+    if let Some(secret) = context.secrets.find(&namespace, &name).await?.secret()
         && is_controlled_by(&secret.metadata, &uid)
     {
         raw::optional(secrets.delete(&name, &DeleteParams::default()).await)?;
     }
     let status = credential.status.clone().unwrap_or_default();
-    exports::remove_all(&context.client, &uid, &status.exported_secret_refs).await?;
+    exports::remove_all(&context.secrets, &uid, &status.exported_secret_refs).await?;
     let rest: Vec<String> = credential.finalizers().iter().filter(|f| *f != FINALIZER).cloned().collect();
     write_finalizers(credential, context, &rest).await?;
     Ok(Action::await_change())

@@ -10,6 +10,7 @@ use crate::fake::FakeApi;
 use crate::management::context::Context;
 use crate::management::plane::{EmbeddedPlane, Planes};
 use crate::management::run::ManagementOptions;
+use crate::management::secrets::Secrets;
 
 const GROUP: &str = "/apis/controlplane.kplane.dev/v1alpha1";
 const SECRET: &str = "/api/v1/namespaces/kplane-cp-owl/secrets/viewer-kubeconfig";
@@ -39,7 +40,8 @@ impl Barn {
         let client = api.client();
         let embedded = EmbeddedPlane::new(client.clone(), "https://in", "pem", "v1");
         let planes = Arc::new(Planes::new(client.clone(), Some(embedded)));
-        let context = Context::new(client, planes, Arc::new(ManagementOptions::default()), "test");
+        let secrets = Secrets::all(client.clone());
+        let context = Context::new(client, planes, Arc::new(ManagementOptions::default()), secrets, "test");
         Self { api, context }
     }
 

@@ -13,10 +13,11 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kplane_crds::conditions::{EXPORTS_READY, reason};
 use kplane_crds::reference::SecretReference;
-use kube::api::{Api, DeleteParams, PostParams, Preconditions};
-use kube::{Client, ResourceExt};
+use kube::ResourceExt;
+use kube::api::{DeleteParams, PostParams, Preconditions};
 
 use super::access::is_controlled_by;
+use super::secrets::{Found, Secrets, is_refused_by_policy};
 use crate::Error;
 use crate::runtime::conditions::Conditions;
 use crate::runtime::raw;
@@ -117,7 +118,7 @@ pub fn to_record(wanted: &[Secret], recorded: &[SecretReference]) -> Option<Vec<
 
 /// Writes the copies, and removes those that are not asked for any more.
 pub async fn apply(
-    client: &Client,
+    secrets: &Secrets,
     owner_uid: &str,
     wanted: &[Secret],
     recorded: &[SecretReference],
@@ -125,12 +126,12 @@ pub async fn apply(
     let mut exported = Exported { wanted: !wanted.is_empty(), ..Exported::default() };
     for secret in wanted {
         exported.recorded.push(reference(secret));
-        if let Err(trouble) = write(client, owner_uid, secret).await {
+        if let Err(trouble) = write(secrets, owner_uid, secret).await {
             exported.note(trouble);
         }
     }
     for old in recorded.iter().filter(|old| !wanted.iter().any(|secret| reference(secret) == **old)) {
-        if let Err(error) = remove(client, owner_uid, old).await {
+        if let Err(error) = remove(secrets, owner_uid, old).await {
             exported.recorded.push(old.clone());
             exported.note(Trouble::Failed(error));
         }
@@ -139,20 +140,24 @@ pub async fn apply(
 }
 
 /// Removes all copies.
-pub async fn remove_all(client: &Client, owner_uid: &str, recorded: &[SecretReference]) -> Result<(), Error> {
+pub async fn remove_all(
+    secrets: &Secrets,
+    owner_uid: &str,
+    recorded: &[SecretReference],
+) -> Result<(), Error> {
     for at in recorded {
-        remove(client, owner_uid, at).await?;
+        remove(secrets, owner_uid, at).await?;
     }
     Ok(())
 }
 
-async fn write(client: &Client, owner_uid: &str, secret: &Secret) -> Result<(), Trouble> {
+async fn write(secrets: &Secrets, owner_uid: &str, secret: &Secret) -> Result<(), Trouble> {
     let failed = |error: kube::Error| Trouble::Failed(error.into());
     let (namespace, name) = (secret.namespace().unwrap_or_default(), secret.name_any());
-    let api: Api<Secret> = Api::namespaced(client.clone(), &namespace);
-    let mut current = api.get_opt(&name).await.map_err(failed)?;
-    if let Some(found) = &current {
-        if !is_controlled_by(&found.metadata, owner_uid) {
+    let api = secrets.of(&namespace);
+    let mut current = match secrets.find(&namespace, &name).await.map_err(failed)? {
+        Found::Secret(found) if is_controlled_by(&found.metadata, owner_uid) => Some(found),
+        Found::Secret(_) | Found::Hidden => {
             return Err(Trouble::refused(
                 reason::NOT_OURS,
                 format!(
@@ -160,9 +165,12 @@ async fn write(client: &Client, owner_uid: &str, secret: &Secret) -> Result<(), 
                 ),
             ));
         }
+        Found::Nothing => None,
+    };
+    if let Some(found) = &current {
         // A type cannot be changed.
         if found.type_ != secret.type_ {
-            remove(client, owner_uid, &reference(secret)).await.map_err(Trouble::Failed)?;
+            remove(secrets, owner_uid, &reference(secret)).await.map_err(Trouble::Failed)?;
             current = None;
         }
     }
@@ -180,6 +188,10 @@ async fn write(client: &Client, owner_uid: &str, secret: &Secret) -> Result<(), 
             reason::NAMESPACE_NOT_FOUND,
             format!("there is no namespace {namespace} for the Secret {name}"),
         )),
+        // Its words say who can allow it, and how.
+        Err(error) if is_refused_by_policy(&error) => {
+            Err(Trouble::refused(reason::NAMESPACE_NOT_ALLOWED, error.to_string()))
+        }
         Err(error) => Err(failed(error)),
     }
 }
@@ -211,10 +223,10 @@ fn over(current: &Secret, wanted: &Secret) -> Option<Secret> {
 }
 
 /// Removes a copy, if it is ours.
-async fn remove(client: &Client, owner_uid: &str, at: &SecretReference) -> Result<(), Error> {
+async fn remove(secrets: &Secrets, owner_uid: &str, at: &SecretReference) -> Result<(), Error> {
     let (Some(namespace), Some(name)) = (&at.namespace, &at.name) else { return Ok(()) };
-    let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
-    let Some(found) = api.get_opt(name).await? else { return Ok(()) };
+    let Found::Secret(found) = secrets.find(namespace, name).await? else { return Ok(()) };
+    let api = secrets.of(namespace);
     if is_controlled_by(&found.metadata, owner_uid) {
         let exactly = Preconditions { uid: found.uid(), resource_version: None };
         raw::optional(api.delete(name, &DeleteParams::default().preconditions(exactly)).await)?;

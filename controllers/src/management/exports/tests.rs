@@ -87,7 +87,7 @@ const CLUSTER_API: &str = "/api/v1/namespaces/clusters/secrets/owl-kubeconfig";
 #[tokio::test]
 async fn copies_are_written_renewed_mended_and_removed() {
     let api = FakeApi::default();
-    let client = api.client();
+    let client = Secrets::all(api.client());
     let wanted = built(&both(), &kubeconfigs("Y2VydA==")).unwrap();
     let recorded = to_record(&wanted, &[]).unwrap();
     let exported = apply(&client, "1", &wanted, &recorded).await;
@@ -131,10 +131,10 @@ async fn a_secret_of_somebody_else_is_left_alone() {
     api.writes();
     let wanted = built(&both(), &kubeconfigs("Y2VydA==")).unwrap();
     let recorded = to_record(&wanted, &[]).unwrap();
-    let exported = apply(&api.client(), "1", &wanted, &recorded).await;
+    let exported = apply(&Secrets::all(api.client()), "1", &wanted, &recorded).await;
     assert_eq!(exported.trouble.as_ref().map(|(why, _)| *why), Some(reason::NOT_OURS));
     assert!(api.get(CLUSTER_API).is_some(), "the other one is written");
-    apply(&api.client(), "1", &[], &recorded).await;
+    apply(&Secrets::all(api.client()), "1", &[], &recorded).await;
     assert_eq!(api.get(ARGO_CD).unwrap()["data"]["name"], "dGhlaXJz");
     assert!(api.get(CLUSTER_API).is_none());
 }

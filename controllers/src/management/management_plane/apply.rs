@@ -89,13 +89,17 @@ pub async fn apply(
     let raw = Raw::new(context.client.clone());
     let namespace = build::namespace(plane);
     if raw::optional(raw.get(&namespace.path()).await)?.is_none() {
-        apply_object(&raw, &namespace).await?;
+        match raw.post(&namespace.collection, &namespace.value).await {
+            Ok(_) => {}
+            Err(error) if raw::is_conflict(&error) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
     let mut services = Services::apply(plane, deployed, &raw).await;
     let server = server_address(plane, &services.addresses);
-    let mut certificates = issue::certificates(plane, deployed, &server, &raw, now).await?;
+    let mut certificates = issue::certificates(plane, deployed, &server, &raw, &context.secrets, now).await?;
     if encryption::tend(plane, deployed, &certificates, &raw, context, now).await? {
-        certificates = issue::certificates(plane, deployed, &server, &raw, now).await?;
+        certificates = issue::certificates(plane, deployed, &server, &raw, &context.secrets, now).await?;
     }
     let plan = upgrade::plan(plane, upgrade::wanted(plane, &context.options.image));
     let given = Given {

@@ -20,6 +20,7 @@ use super::validate::{Deployed, Store};
 use crate::Error;
 use crate::management::kubeconfig::INPUTS_ANNOTATION;
 use crate::management::plane::ADMIN_SECRET;
+use crate::management::secrets::Secrets;
 use crate::runtime::duration;
 use crate::runtime::raw::{self, Raw};
 
@@ -85,6 +86,7 @@ pub async fn certificates(
     deployed: &Deployed,
     server: &str,
     raw: &Raw,
+    secrets: &Secrets,
     now: jiff::Timestamp,
 ) -> Result<Certificates, Error> {
     let terms = Terms::of(plane, server)?;
@@ -119,7 +121,7 @@ pub async fn certificates(
                 // would sign them with the old one.
                 issued.ca = authorities.apiserver.bundle_of_before();
             }
-            everywhere = everywhere && taken_up::by_kubeconfigs(raw, &authorities.apiserver).await?;
+            everywhere = everywhere && taken_up::by_kubeconfigs(raw, secrets, &authorities.apiserver).await?;
         }
         let mut stepped = false;
         for (secret, name, held) in [

@@ -51,14 +51,15 @@ const LOOK_AT_CERTIFICATES: Duration = Duration::from_secs(3600);
 /// Runs the controller.
 pub async fn run(context: Arc<Context>, shutdown: CancellationToken) {
     let client = context.client.clone();
-    let (stream, reader) = changes(Api::<ManagementPlane>::all(client.clone()));
+    let (stream, reader) = changes(Api::<ManagementPlane>::all(client));
+    let planes = &context.planes;
     let ours = || watcher::Config::default().labels(build::SELECTOR);
     let controller = Controller::for_stream(stream, reader)
         // By name, not by owner: a reference made of an owner in no namespace and its object in one would be taken for
         // another plane, and both be worked on at once.
-        .watches(Api::<Deployment>::all(client.clone()), ours(), |_| the_plane())
-        .watches(Api::<StatefulSet>::all(client.clone()), ours(), |_| the_plane())
-        .watches(Api::<Secret>::all(client), ours(), |_| the_plane())
+        .watches_stream(planes.watch::<Deployment>(ours()), |_| the_plane())
+        .watches_stream(planes.watch::<StatefulSet>(ours()), |_| the_plane())
+        .watches_stream(planes.watch::<Secret>(ours()), |_| the_plane())
         .reconcile_all_on(health_changes(context.planes.embedded()))
         .graceful_shutdown_on(shutdown.cancelled_owned())
         .run(reconcile, error_policy, context);
@@ -85,6 +86,7 @@ fn health_changes(embedded: Option<&EmbeddedPlane>) -> BoxStream<'static, ()> {
 
 async fn reconcile(plane: Arc<ManagementPlane>, context: Arc<Context>) -> Result<Action, Error> {
     let now = jiff::Timestamp::now();
+    context.planes.is_in(&plane.spec.namespace);
     if plane.metadata.deletion_timestamp.is_some() {
         let Some(message) = delete::release(&context.client, &plane).await? else {
             return Ok(Action::await_change());
@@ -111,7 +113,7 @@ async fn reconcile(plane: Arc<ManagementPlane>, context: Arc<Context>) -> Result
         Decision::Deployed(deployed) => match apply::apply(&plane, &deployed, &context, now).await {
             Ok(applied) => (Observed::Deployed(Box::new(applied)), None),
             Err(error) => {
-                let (reason, message) = trouble::of_error(&error);
+                let (reason, message) = trouble::of_error(&error, &plane.spec.namespace);
                 (Observed::Failed { reason, message }, Some(error))
             }
         },

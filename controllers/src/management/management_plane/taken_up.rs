@@ -2,17 +2,26 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use kplane_crds::v1alpha1::{KUBECONFIG_EXTERNAL_KEY, KUBECONFIG_KEY, ManagementPlane, NAME_LABEL};
+use futures::stream::{self, StreamExt};
+use k8s_openapi::api::core::v1::Secret;
+use kplane_crds::names;
+use kplane_crds::v1alpha1::{KUBECONFIG_EXTERNAL_KEY, KUBECONFIG_KEY, ManagementPlane};
 use serde_json::Value;
 
 use super::authority::Authority;
 use super::build::{APISERVER, CERTIFICATES_ANNOTATION, Digests, ETCD};
 use super::validate::{Deployed, Store};
 use crate::Error;
+use crate::management::credential;
+use crate::management::secrets::Secrets;
 use crate::runtime::raw::{self, Raw};
 
-/// How many Secrets are read at once.
+const CONTROL_PLANES: &str = "/apis/controlplane.kplane.dev/v1alpha1/controlplanes";
+const CREDENTIALS: &str = "/apis/controlplane.kplane.dev/v1alpha1/controlplanecredentials";
+/// How many objects are listed at once.
 const PAGE: u32 = 200;
+/// How many Secrets are read at once.
+const AT_ONCE: usize = 16;
 
 /// Whether every pod has started with these certificates.
 pub async fn by_pods(
@@ -33,15 +42,30 @@ pub async fn by_pods(
     Ok(get("deployments", APISERVER).await?.is_some_and(|set| is_rolled_out(&set, &digests.apiserver)))
 }
 
-/// Whether every kubeconfig that the controllers have written is as the authority's next step needs it.
-pub async fn by_kubeconfigs(raw: &Raw, authority: &Authority) -> Result<bool, Error> {
-    let mut behind = 0;
-    let path = format!("/api/v1/secrets?labelSelector={}", raw::encode(NAME_LABEL));
-    raw.pages(&path, PAGE, |secret| behind += usize::from(is_behind(&secret, authority))).await?;
-    if behind > 0 {
-        tracing::debug!(behind, "kubeconfigs are to be written anew before the next step");
+/// Whether every kubeconfig that the controllers have written is as the authority's next step needs it. Each is looked at
+/// where its object says that it is, until one is not.
+pub async fn by_kubeconfigs(raw: &Raw, secrets: &Secrets, authority: &Authority) -> Result<bool, Error> {
+    let mut written = Vec::new();
+    raw.pages(CONTROL_PLANES, PAGE, |object| {
+        let name = object["metadata"]["name"].as_str().unwrap_or_default();
+        written.push((names::namespace(name), names::kubeconfig_secret(name)));
+    })
+    .await?;
+    let mut credentials = Vec::new();
+    raw.pages(CREDENTIALS, PAGE, |object| credentials.push(object)).await?;
+    for credential in credentials {
+        written.push(credential::secret_reference(&serde_json::from_value(credential)?));
     }
-    Ok(behind == 0)
+    let mut looks = stream::iter(written)
+        .map(async |(namespace, name)| secrets.find(&namespace, &name).await)
+        .buffer_unordered(AT_ONCE);
+    while let Some(found) = looks.next().await {
+        if found?.secret().is_some_and(|secret| is_behind(secret, authority)) {
+            tracing::debug!("kubeconfigs are to be written anew before the next step");
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Whether all pods of a Deployment or StatefulSet are of its template, ready, and of this digest.
@@ -55,15 +79,15 @@ fn is_rolled_out(object: &Value, digest: &str) -> bool {
         && count("terminatingReplicas") == 0
 }
 
-fn is_behind(secret: &Value, authority: &Authority) -> bool {
+fn is_behind(secret: &Secret, authority: &Authority) -> bool {
     let keys = [KUBECONFIG_KEY, KUBECONFIG_EXTERNAL_KEY];
-    keys.iter().any(|key| trusted(&secret["data"][key]).is_some_and(|trusted| authority.is_behind(&trusted)))
+    let data = |key: &&str| secret.data.as_ref()?.get(*key);
+    keys.iter().filter_map(data).filter_map(|bytes| trusted(&bytes.0)).any(|pem| authority.is_behind(&pem))
 }
 
 /// What the kubeconfig in a Secret trusts.
-fn trusted(data: &Value) -> Option<String> {
-    let text = String::from_utf8(STANDARD.decode(data.as_str()?).ok()?).ok()?;
-    let config: Value = serde_saphyr::from_str(&text).ok()?;
+fn trusted(kubeconfig: &[u8]) -> Option<String> {
+    let config: Value = serde_saphyr::from_str(std::str::from_utf8(kubeconfig).ok()?).ok()?;
     let encoded = config["clusters"][0]["cluster"]["certificate-authority-data"].as_str()?;
     String::from_utf8(STANDARD.decode(encoded).ok()?).ok()
 }
@@ -98,7 +122,7 @@ mod tests {
     fn what_a_kubeconfig_trusts_is_found() {
         let ca = STANDARD.encode("pem");
         let config = json!({ "clusters": [{ "cluster": { "certificate-authority-data": ca } }] });
-        assert_eq!(trusted(&STANDARD.encode(config.to_string()).into()).as_deref(), Some("pem"));
-        assert_eq!(trusted(&Value::Null), None);
+        assert_eq!(trusted(config.to_string().as_bytes()).as_deref(), Some("pem"));
+        assert_eq!(trusted(b""), None);
     }
 }

@@ -11,6 +11,7 @@ use super::issue;
 use super::validate::{Deployed, Store};
 use crate::fake::FakeApi;
 use crate::management::plane::ADMIN_SECRET;
+use crate::management::secrets::Secrets;
 use crate::runtime::raw::Raw;
 
 /// The certificates in these Secrets.
@@ -25,14 +26,16 @@ fn certificates(api: &FakeApi, secrets: &[&str], key: &str) -> BTreeMap<String, 
 #[tokio::test]
 async fn certificates_are_renewed_before_their_end_and_after_a_long_sleep() {
     let api = FakeApi::default();
-    let raw = Raw::new(api.client());
+    let (raw, secrets) = (Raw::new(api.client()), Secrets::all(api.client()));
     let spec = ManagementPlaneSpec { namespace: "barn".into(), ..ManagementPlaneSpec::default() };
     let plane = ManagementPlane::new("default", spec);
     let deployed = Deployed::new(Store::Managed(ManagedEtcd::default()), 2);
     // They live for a year, and are due thirty days before.
     let at = |day: i64| jiff::Timestamp::from_second(1_800_000_000 + day * 86_400).unwrap();
     let issue = async |day| {
-        issue::certificates(&plane, &deployed, "https://10.0.0.1:6443", &raw, at(day)).await.unwrap()
+        issue::certificates(&plane, &deployed, "https://10.0.0.1:6443", &raw, &secrets, at(day))
+            .await
+            .unwrap()
     };
     let leaves =
         || certificates(&api, &[SERVING_SECRET, ADMIN_SECRET, ETCD_SECRET, ETCD_CLIENT_SECRET], "tls.crt");

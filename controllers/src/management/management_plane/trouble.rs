@@ -6,6 +6,7 @@ use kplane_crds::conditions::reason;
 
 use super::build::{CONTROLLERS, ETCD_BACKUP, SELECTOR};
 use crate::Error;
+use crate::management::secrets::is_refused_by_policy;
 use crate::runtime::raw::{self, Raw};
 
 /// Why something does not run.
@@ -36,10 +37,21 @@ pub async fn look(raw: &Raw, namespace: &str, part: Option<&str>) -> Result<Opti
 }
 
 /// Why a step failed, by reason and in words with the next step.
-pub fn of_error(error: &Error) -> (&'static str, String) {
+pub fn of_error(error: &Error, namespace: &str) -> (&'static str, String) {
     let message = error.to_string();
     if matches!(error, Error::GatewayApiMissing) {
         return ("GatewayApiMissing", message);
+    }
+    // A quota or another's policy refuses with the same code, and in other words.
+    if let Error::Kube(error) = error
+        && raw::code(error) == Some(403)
+        && (message.contains(" cannot ") || is_refused_by_policy(error))
+    {
+        let message = format!(
+            "the controllers may not do in the namespace {namespace} what a management plane needs: {message}; an administrator \
+             allows it: make the namespace, and bind the ClusterRole kplane-plane in it to the service account of the controllers"
+        );
+        return (reason::FORBIDDEN, message);
     }
     if message.contains("provided port is already allocated") {
         let message = format!(
@@ -176,8 +188,8 @@ mod tests {
     #[test]
     fn a_port_that_is_taken_is_told_from_other_errors() {
         let refused = "Service \"x\" is invalid: spec.ports[0].nodePort: Invalid value: 30443: provided port is already allocated";
-        assert_eq!(of_error(&Error::Wait(refused.into())).0, reason::PORT_TAKEN);
-        assert_eq!(of_error(&Error::Wait("no".into())).0, reason::RETRYING);
+        assert_eq!(of_error(&Error::Wait(refused.into()), "barn").0, reason::PORT_TAKEN);
+        assert_eq!(of_error(&Error::Wait("no".into()), "barn").0, reason::RETRYING);
     }
 
     #[test]

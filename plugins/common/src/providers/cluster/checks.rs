@@ -18,9 +18,8 @@ use crate::providers::ProviderName;
 use crate::providers::disk;
 use crate::providers::local::port;
 
-/// The oldest minor version of Kubernetes 1 whose API has all that is applied: CEL rules of custom resources are stable
-/// since 1.29.
-const OLDEST_MINOR: u32 = 29;
+/// The oldest minor version of Kubernetes 1 whose API has all that is applied: policies of admission are stable since 1.30.
+const OLDEST_MINOR: u32 = 30;
 
 /// How much room a cluster in containers needs at the least: its node's image, its data, and ours.
 const NEEDED_MIB: u64 = 4096;
@@ -133,9 +132,10 @@ async fn version(client: &Client) -> Result<String> {
 }
 
 /// What `up` does in the cluster: group, resource, verb.
-const NEEDED: [(&str, &str, &str); 6] = [
+const NEEDED: [(&str, &str, &str); 7] = [
     ("", "namespaces", "create"),
     ("apiextensions.k8s.io", "customresourcedefinitions", "create"),
+    ("admissionregistration.k8s.io", "validatingadmissionpolicies", "create"),
     ("rbac.authorization.k8s.io", "clusterroles", "create"),
     ("rbac.authorization.k8s.io", "clusterrolebindings", "create"),
     ("apps", "deployments", "create"),

@@ -11,6 +11,8 @@ use crate::error::{Error, Result, is_not_found, is_unknown_kind};
 const INSTALL: &str = include_str!("../../../../../config/install.yaml");
 /// The namespace that the manifests are written for.
 const NAMESPACE: &str = "kplane-system";
+/// What the names of service accounts as users begin with.
+const SERVICE_ACCOUNT: &str = "system:serviceaccount:";
 
 /// The objects in the order they are to be made, in this namespace.
 pub(super) fn objects(namespace: &str) -> Result<Vec<DynamicObject>> {
@@ -38,6 +40,14 @@ fn place(value: &mut Value, namespace: &str) {
     for subject in value["subjects"].as_array_mut().into_iter().flatten() {
         if subject["namespace"] == NAMESPACE {
             subject["namespace"] = namespace.into();
+        }
+    }
+    // A policy names the service account as the user that it is.
+    for condition in value["spec"]["matchConditions"].as_array_mut().into_iter().flatten() {
+        if let Some(expression) = condition["expression"].as_str() {
+            let user = format!("{SERVICE_ACCOUNT}{NAMESPACE}:");
+            condition["expression"] =
+                expression.replace(&user, &format!("{SERVICE_ACCOUNT}{namespace}:")).into();
         }
     }
 }
@@ -101,6 +111,8 @@ mod tests {
         assert!(objects.len() > 8, "{}", objects.len());
         let text = serde_json::to_string(&objects).unwrap();
         assert!(text.contains(r#""namespace":"elsewhere""#));
+        assert!(text.contains("system:serviceaccount:elsewhere:kplane-controllers"), "{text}");
+        assert!(!text.contains("system:serviceaccount:kplane-system:"), "{text}");
         assert!(!text.contains(r#""namespace":"kplane-system""#), "{text}");
     }
 
