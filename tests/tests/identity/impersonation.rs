@@ -96,3 +96,33 @@ fn what_one_may_do_is_told() {
     let told = client.post(path, &empty).refused(422);
     assert!(told.contains("requirements or rawSelector is required"), "{told}");
 }
+
+#[test]
+fn who_may_change_objects_may_not_make_them() {
+    let server = Server::start(Store::Embedded);
+    let farm = server.create_vcp("farm");
+    let client = Client::new(&certificate(&server, "farm", json!({"user": "jane"}))).vcp("farm");
+    let admin = server.client().vcp("farm");
+    farm.ok(&["create", "role", "changes", "--verb=get,update,patch", "--resource=configmaps,services"]);
+    farm.ok(&["create", "rolebinding", "changes", "--role=changes", "--user=jane"]);
+    let map = "/api/v1/namespaces/default/configmaps/hay";
+    let apply = || {
+        let object =
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "hay"}, "data": {"a": "1"}});
+        client.apply(&format!("{map}?fieldManager=jane"), &object.to_string())
+    };
+    let told = apply().refused(403);
+    assert!(told.contains("configmaps \"hay\" is forbidden: User \"jane\" cannot create resource \"configmaps\" in API group \"\" in the namespace \"default\""), "{told}");
+    assert_eq!(admin.get(map).code, 404);
+    // A PUT makes some kinds as well.
+    let service = json!({"metadata": {"name": "hay"}, "spec": {"ports": [{"port": 1}]}});
+    let told = client.put("/api/v1/namespaces/default/services/hay", &service).refused(403);
+    assert!(told.contains("cannot create resource \"services\""), "{told}");
+    // What is there may be changed; and by its name somebody may be let make it.
+    admin.post("/api/v1/namespaces/default/configmaps", &json!({"metadata": {"name": "hay"}})).ok();
+    apply().ok();
+    admin.delete(map).ok();
+    farm.ok(&["create", "role", "makes", "--verb=create", "--resource=configmaps", "--resource-name=hay"]);
+    farm.ok(&["create", "rolebinding", "makes", "--role=makes", "--user=jane"]);
+    assert_eq!(apply().code, 201);
+}

@@ -1,6 +1,7 @@
 //! The one way an object is written: prepare, admit, validate, commit; and again when another write came between.
 
 use kplane_admission as admission;
+use kplane_auth::authz::Attributes;
 use kplane_kinds::Context;
 use kplane_machinery::managed::keep_times_if_unchanged;
 use kplane_machinery::{Status, object};
@@ -12,6 +13,7 @@ use super::cx::{Cx, Resource};
 use super::managed::{self, Tracking};
 use super::{charges, failures, objects, system};
 use crate::custom::conversion;
+use crate::filters::authorize;
 use crate::heavy;
 
 /// How often a write is tried again when others come between, before the client is told to.
@@ -237,6 +239,13 @@ pub async fn update_admitted(
     update_seen(cx, resource, change, None, transform).await
 }
 
+/// Who may change objects need not be somebody who may make them.
+async fn require_create(cx: &Cx) -> Result<(), Status> {
+    let changed = authorize::attributes(&cx.user, &cx.info);
+    let made = Attributes { verb: "create", selectors: None, ..changed };
+    cx.app.identities.require(&cx.app, Some(&cx.vcp), &made).await.map(drop)
+}
+
 async fn update_seen(
     cx: &Cx,
     resource: &Resource,
@@ -251,6 +260,7 @@ async fn update_seen(
             if !change.create || change.preconditions.uid.is_some() {
                 return Err(Status::not_found(&resource.group_resource(), change.name));
             }
+            require_create(cx).await?;
             let mut object = transform(None)?;
             object::set_meta(&mut object, "resourceVersion", None);
             match create(cx, resource, object, change.tracking).await {

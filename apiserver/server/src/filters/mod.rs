@@ -8,7 +8,7 @@
 
 pub mod audit;
 mod authenticate;
-mod authorize;
+pub mod authorize;
 mod by_name;
 pub mod fairness;
 mod impersonate;
