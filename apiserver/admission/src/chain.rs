@@ -29,6 +29,8 @@ impl Default for Chain {
             Box::new(ClusterTrustBundleAttest),
             Box::new(CertificateSubjectRestriction),
             Box::new(DefaultIngressClass),
+            Box::new(policy::ReadableParameters),
+            Box::new(DeviceAdminAccess),
             Box::new(policy::MutatingAdmissionPolicy),
             Box::new(webhook::MutatingAdmissionWebhook),
             Box::new(policy::ValidatingAdmissionPolicy),

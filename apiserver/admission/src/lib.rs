@@ -9,6 +9,7 @@ mod apart;
 mod certificates;
 mod chain;
 mod configuration;
+mod devices;
 mod limits;
 mod memory;
 mod namespace_lifecycle;
@@ -47,6 +48,7 @@ pub use certificates::{
 };
 pub use chain::Chain;
 pub use configuration::Configuration;
+pub use devices::DeviceAdminAccess;
 pub use kplane_rules::admission::Decision;
 pub use limits::LimitRanger;
 pub use memory::Memory;

@@ -300,3 +300,28 @@ async fn nodes_keep_to_themselves() {
     write.groups = Vec::new();
     assert!(write.ask(NodeRestriction, pod()).await.is_ok(), "somebody else");
 }
+
+#[tokio::test]
+async fn devices_are_had_as_an_administrator_where_the_namespace_says_so() {
+    let named = |labels: serde_json::Value| json!({"metadata": {"name": "ns", "labels": labels}});
+    let (plain, labelled) = (
+        Objects::default().with("namespaces", named(json!({}))),
+        Objects::default().with("namespaces", named(json!({"resource.kubernetes.io/admin-access": "true"}))),
+    );
+    let requests = json!({"devices": {"requests": [
+        {"name": "a", "exactly": {"deviceClassName": "d"}},
+        {"name": "b", "exactly": {"deviceClassName": "d", "adminAccess": true}},
+    ]}});
+    for (resource, spec) in [
+        ("resourceclaims.resource.k8s.io", requests.clone()),
+        ("resourceclaimtemplates.resource.k8s.io", json!({"spec": requests})),
+    ] {
+        let object = json!({"metadata": {"name": "x", "namespace": "ns"}, "spec": spec});
+        let told = Write::create(&plain, resource).ask(DeviceAdminAccess, object.clone()).await.unwrap_err();
+        assert!(
+            told.ends_with("spec.devices.requests[1].adminAccess: Forbidden: admin access to devices requires the `resource.kubernetes.io/admin-access: true` label on the containing namespace"),
+            "{told}"
+        );
+        Write::create(&labelled, resource).ask(DeviceAdminAccess, object).await.unwrap();
+    }
+}

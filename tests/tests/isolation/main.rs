@@ -18,6 +18,7 @@ mod raw;
 mod reads;
 mod settings;
 mod stored;
+mod surfaces;
 mod weaknesses;
 mod world;
 
@@ -50,6 +51,7 @@ fn attacks() -> Vec<&'static Attack> {
         calls::ATTACKS,
         disclosure::ATTACKS,
         weaknesses::ATTACKS,
+        surfaces::ATTACKS,
         // Last, because they are loud.
         floods::ATTACKS,
         exhaustion::ATTACKS,

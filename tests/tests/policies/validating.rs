@@ -134,6 +134,75 @@ fn the_authorizer_is_asked() {
 }
 
 #[test]
+fn who_names_parameters_must_be_able_to_read_them() {
+    let (a, _server) = start();
+    let rbac = "/apis/rbac.authorization.k8s.io/v1";
+    let role = |name: &str, rules: Value| {
+        a.post(&format!("{rbac}/clusterroles"), &json!({"metadata": {"name": name}, "rules": rules})).ok();
+        let binding = json!({"metadata": {"name": name},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name},
+            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "jane"}]});
+        a.post(&format!("{rbac}/clusterrolebindings"), &binding).ok();
+    };
+    role(
+        "policies",
+        json!([{"apiGroups": ["admissionregistration.k8s.io"], "resources": ["*"], "verbs": ["*"]}]),
+    );
+    let as_jane = |method: &str, path: &str, object: &Value| {
+        let headers = [("impersonate-user", "jane"), ("content-type", "application/json")];
+        a.send(method, path, &headers, &object.to_string()).expect("an answer")
+    };
+    for kind in ["validatingadmission", "mutatingadmission"] {
+        let (policies, bindings) =
+            (format!("{GROUP}/{kind}policies"), format!("{GROUP}/{kind}policybindings"));
+        let mut spec = json!({"matchConstraints": rules("", "configmaps"),
+            "paramKind": {"apiVersion": "v1", "kind": "Secret"}});
+        if kind.starts_with("validating") {
+            // What the parameter holds is in the answer.
+            spec["validations"] =
+                json!([{"expression": "false", "messageExpression": "string(params.data.password)"}]);
+        } else {
+            spec["reinvocationPolicy"] = "Never".into();
+            spec["mutations"] = json!([{"patchType": "ApplyConfiguration", "applyConfiguration": {
+                "expression": "Object{metadata: Object.metadata{annotations: {'seen': string(params.data.password)}}}"}}]);
+        }
+        let policy = json!({"metadata": {"name": "spy"}, "spec": spec});
+        let told = as_jane("POST", &policies, &policy).refused(422);
+        assert!(
+            told.contains("spec.paramKind: Forbidden: user &{jane  [system:authenticated] map[]} must have \"get\" permission on all objects of the referenced paramKind (kind=Secret, apiVersion=v1)"),
+            "{told}"
+        );
+        a.post(&policies, &policy).ok();
+        let mut spec = json!({"policyName": "spy", "paramRef": {"name": "s", "namespace": "default", "parameterNotFoundAction": "Deny"}});
+        if kind.starts_with("validating") {
+            spec["validationActions"] = json!(["Deny"]);
+        }
+        let binding = json!({"metadata": {"name": "spy"}, "spec": spec});
+        let told = as_jane("POST", &bindings, &binding).refused(422);
+        assert!(
+            told.contains("spec.paramRef: Forbidden: user &{jane  [system:authenticated] map[]} does not have \"get\" permission on the object referenced by paramRef"),
+            "{told}"
+        );
+        // One that is there already may be changed in all else.
+        a.post(&bindings, &binding).ok();
+        let label = json!({"metadata": {"labels": {"a": "b"}}});
+        let headers = [("impersonate-user", "jane"), ("content-type", "application/merge-patch+json")];
+        for path in [format!("{policies}/spy"), format!("{bindings}/spy")] {
+            a.send("PATCH", &path, &headers, &label.to_string()).expect("an answer").ok();
+        }
+        let other = json!({"spec": {"paramRef": {"name": "t"}}}).to_string();
+        a.send("PATCH", &format!("{bindings}/spy"), &headers, &other).expect("an answer").refused(422);
+        a.delete(&format!("{bindings}/spy")).ok();
+        a.delete(&format!("{policies}/spy")).ok();
+    }
+    // Who may read Secrets may name them.
+    role("reads", json!([{"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"]}]));
+    let policy = json!({"metadata": {"name": "spy"}, "spec": {"matchConstraints": rules("", "configmaps"),
+        "paramKind": {"apiVersion": "v1", "kind": "Secret"}, "validations": [{"expression": "true"}]}});
+    as_jane("POST", &format!("{GROUP}/{KIND}policies"), &policy).ok();
+}
+
+#[test]
 fn what_does_not_compile_is_not_stored() {
     let (a, _server) = start();
     let policy = |expression: &str| {

@@ -11,10 +11,12 @@ mod definition;
 mod evaluation;
 mod mutating;
 mod params;
+mod readable;
 mod validating;
 
 pub use definition::{Bound, Policies};
 pub use mutating::MutatingAdmissionPolicy;
+pub use readable::ReadableParameters;
 pub use validating::ValidatingAdmissionPolicy;
 
 use crate::{Attributes, Configuration};
