@@ -419,6 +419,21 @@ impl Upgraded {
     }
 }
 
+impl Upgraded {
+    /// Waits until the server ends it.
+    ///
+    /// # Panics
+    /// If it does not.
+    #[track_caller]
+    pub fn ends(&mut self) {
+        let mut rest = Vec::new();
+        let ended = RUNTIME
+            .block_on(async { tokio::time::timeout(WATCH_PATIENCE, self.io.read_to_end(&mut rest)).await });
+        // One that is reset has ended as well.
+        assert!(ended.is_ok(), "it goes on");
+    }
+}
+
 /// A running watch; it ends when dropped.
 pub struct Watch {
     events: Receiver<Value>,

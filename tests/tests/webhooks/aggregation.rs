@@ -158,7 +158,7 @@ fn should_be_able_to_support_a_sample_api_server_using_the_aggregator() {
 
 #[test]
 fn documents_and_connections_are_passed_on() {
-    let (a, kubectl, _server) = setup();
+    let (a, kubectl, server) = setup();
     let hook = Hook::start(wardle);
     serve(&a, &hook);
     a.post(API_SERVICES, &api_service(&hook)).ok();
@@ -203,6 +203,14 @@ fn documents_and_connections_are_passed_on() {
     // One that the other server does not agree to is answered as it answers.
     let refused = a.upgrade(&format!("{FLUNDERS}/none"), &headers[..1]).err().unwrap();
     assert!(refused.0 == 404 && refused.1.contains("no flunder"), "{refused:?}");
+
+    // It goes on whatever else is said of the control plane, and ends when what was issued for it is good no more.
+    let record = "/apis/tenancy.kplane.dev/v1alpha1/virtualclusters/a";
+    server.client().merge(record, &json!({"spec": {"limits": {"watches": 50}}})).ok();
+    shouting.say(b"flunder!");
+    assert_eq!(shouting.hear(8), b"flunder!");
+    server.client().merge(record, &json!({"spec": {"credentialEpoch": 1}})).ok();
+    shouting.ends();
 }
 
 #[test]

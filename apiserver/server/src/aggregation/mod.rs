@@ -13,6 +13,7 @@ pub mod availability;
 mod discovery;
 pub mod openapi;
 mod proxy;
+mod revoked;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};

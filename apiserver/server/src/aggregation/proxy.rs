@@ -12,6 +12,7 @@ use kplane_egress::{Caller, RequestBody, Target};
 use kplane_machinery::Status;
 
 use super::Api;
+use super::revoked::revoked;
 use crate::body::{self, Answer};
 use crate::endpoints::cx::{Cx, Upgrade};
 use crate::endpoints::websocket::upgrades;
@@ -86,6 +87,7 @@ async fn upgrade(
     }
     let theirs = hyper::upgrade::on(&mut response);
     let (shutdown, vcp) = (cx.app.shutdown.clone(), cx.vcp.name.clone());
+    let revoked = revoked(cx.app.clone(), cx.vcp.clone());
     tokio::spawn(async move {
         let _counted = counted;
         let joined = async {
@@ -96,6 +98,7 @@ async fn upgrade(
         };
         tokio::select! {
             () = shutdown.cancelled() => {}
+            () = revoked => tracing::debug!(%vcp, "an upgraded connection ends with the credentials that opened it"),
             ended = joined => match ended {
                 Ok(Ok(_)) => {}
                 Ok(Err(error)) => tracing::debug!(%vcp, %error, "an upgraded connection broke off"),
@@ -121,7 +124,11 @@ where
         let chunk = chunk.inspect_err(|error| tracing::debug!(%vcp, %error, "an aggregated API broke off"));
         futures::future::ready(chunk.ok())
     });
-    let mut answer = http::Response::new(body::stream(chunks));
+    // One without a length may go on for ever, as a watch does.
+    let mut answer = http::Response::new(match parts.headers.get(header::CONTENT_LENGTH) {
+        Some(_) => body::stream(chunks),
+        None => body::stream(chunks.take_until(Box::pin(revoked(cx.app.clone(), cx.vcp.clone())))),
+    });
     *answer.status_mut() = parts.status;
     *answer.headers_mut() = parts.headers;
     for name in HOP_BY_HOP {
