@@ -204,6 +204,24 @@ pub fn is_c_identifier(value: &str) -> Vec<String> {
     )]
 }
 
+/// Whether a text is a version by semver.org, 2.0.0.
+pub fn is_semantic_version(text: &str) -> bool {
+    let number = |part: &str| {
+        !part.is_empty()
+            && part.bytes().all(|b| b.is_ascii_digit())
+            && (part == "0" || !part.starts_with('0'))
+    };
+    let word = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    // A part before a release that is all digits is a number.
+    let before = |part: &str| word(part) && (number(part) || part.bytes().any(|b| !b.is_ascii_digit()));
+    let (rest, build) = text.split_once('+').map_or((text, None), |(rest, build)| (rest, Some(build)));
+    let (core, pre) = rest.split_once('-').map_or((rest, None), |(core, pre)| (core, Some(pre)));
+    core.split('.').count() == 3
+        && core.split('.').all(number)
+        && pre.is_none_or(|pre| pre.split('.').all(before))
+        && build.is_none_or(|build| build.split('.').all(word))
+}
+
 /// A port number.
 pub fn is_valid_port_num(port: i64) -> Vec<String> {
     is_in_range(port, 1, 65535)

@@ -11,6 +11,8 @@
 //! - A VCP's *pin* is one key that names its [`Layer`]s: immutable objects shared by all the VCPs that name
 //!   them, which reads fall through to. Every write compares the pin, so that nobody writes into a VCP that is
 //!   gone or closed.
+//! - A write that the store leaves without an answer is looked for by its *mark*, after a new *ticket* has made sure that
+//!   it is not done later, and made again if it was not done.
 //! - A resource of a VCP is *cold* until it is first listed or watched as a whole. Then it is a *hot set* in memory,
 //!   kept current by the feed and dropped when nobody uses it.
 

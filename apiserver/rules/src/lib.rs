@@ -13,12 +13,13 @@
 //!                                                          schema: what values are declared to be
 //! ```
 //!
-//! [`admission`] has the expressions of webhooks and policies. What differs from Kubernetes is pinned in
+//! [`admission`] has the expressions of webhooks and policies, [`check_device_selector`] is for those of claims of devices. What differs from Kubernetes is pinned in
 //! `tests/divergence.rs`, a test a difference.
 
 pub mod admission;
 mod check;
 mod custom;
+mod devices;
 mod estimate;
 mod eval;
 mod library;
@@ -29,6 +30,7 @@ mod syntax;
 mod value;
 
 pub use custom::check_rules;
+pub use devices::{DEVICE_SELECTOR_BYTES, DeviceSelectorError, check_device_selector};
 pub use plain::PlainExpression;
 pub use program::Budget;
 

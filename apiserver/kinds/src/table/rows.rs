@@ -373,10 +373,10 @@ pub(super) const ROWS: &[Row] = &[
         .with(|| Arc::new(discovery::EndpointSlices))
         .columns(col::ENDPOINT_SLICE),
     cluster(RESOURCE, CLAIMS, "DeviceClass", "deviceclasses")
-        .with(|| Arc::new(Simple { generation: true, ..PLAIN }))
+        .with(|| Arc::new(devices::Classes))
         .columns(col::NAME_AND_AGE),
     cluster(RESOURCE, &["v1beta2", "v1alpha3"], "DeviceTaintRule", "devicetaintrules")
-        .with(|| Arc::new(WITH_STATUS))
+        .with(|| Arc::new(devices::TaintRules))
         .subs(STATUS_ONLY)
         .stored_in("v1alpha3")
         .columns(col::NAME_AND_AGE),

@@ -223,3 +223,18 @@ pub async fn a_write_is_told_not_done_or_not_known(store: SharedStore) {
     store.mute.store(false, Ordering::SeqCst);
     registry.create(&vcp, &key, encoded(&key, "1"), None, Default::default()).await.unwrap();
 }
+
+/// Whoever reads it may be an older version.
+pub async fn data_of_the_first_format_stays_without_marks(store: SharedStore) {
+    store.put(Bytes::from_static(b"/kplane/.meta/format"), Bytes::from_static(b"1")).await.unwrap();
+    let (store, registry) = unanswering(store).await;
+    let vcp = vcp(&registry, 1, &[]).await;
+    let key = key("a", "x");
+    let stored = put(&registry, &vcp, &key, "1").await;
+    let value = store.inner.get(&store_key(&vcp, &key), None).await.unwrap().kv.unwrap().value;
+    assert_eq!(value.first(), Some(&1));
+    assert_eq!(registry.get(&vcp, &key).await.unwrap(), Some(stored.clone()));
+    store.next([Fate::Done(None)]);
+    let unknown = registry.update(&vcp, &key, &stored, encoded(&key, "2"), None, Default::default()).await;
+    assert!(matches!(unknown, Err(WriteError::Unknown(_))), "{unknown:?}");
+}

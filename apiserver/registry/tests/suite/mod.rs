@@ -41,6 +41,7 @@ macro_rules! registry_suite {
             doubt::what_a_layer_has_is_hidden_and_replaced_without_an_answer,
             doubt::anothers_write_of_the_same_is_not_taken_for_the_own,
             doubt::a_write_is_told_not_done_or_not_known,
+            doubt::data_of_the_first_format_stays_without_marks,
             model::random_writes_read_back_as_the_model,
             life::a_closed_control_plane_refuses_writers_who_have_not_noticed,
             life::destroying_takes_everything_and_nothing_else,

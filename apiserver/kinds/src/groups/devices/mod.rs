@@ -1,10 +1,18 @@
 //! The `resource.k8s.io` group: claims of devices, and the devices there are.
 
+mod claim;
+mod class;
+mod names;
+mod slice;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use class::{Classes, TaintRules};
+
 use kplane_machinery::field::ErrorList;
 use kplane_machinery::object::{meta_str, str_at};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::check;
 use crate::common::{clear_status, first_generation, spec_changed};
 use crate::print;
 use crate::strategy::{Context, StatusKeeps, Strategy};
@@ -35,54 +43,6 @@ fn default_claim(spec: &mut Obj, version: &str) {
         }
         each(request, "firstAvailable", default_request);
     });
-}
-
-fn validate_claim(spec: &At<'_>, version: &str, errors: &mut ErrorList) {
-    let mut names = std::collections::HashSet::new();
-    for request in spec.at(&["devices", "requests"]).items() {
-        let name = request.f("name");
-        if name.str().is_empty() {
-            name.required(errors, "");
-        } else {
-            name.invalid_all(errors, check::label(name.str()));
-            if !names.insert(name.str()) {
-                name.duplicate(errors);
-            }
-        }
-        let exactly = if version == "v1beta1" { request.clone() } else { request.f("exactly") };
-        let one = if version == "v1beta1" { !exactly.f("deviceClassName").empty() } else { exactly.there() };
-        let first = request.f("firstAvailable");
-        match (one, first.len() > 0) {
-            (false, false) => {
-                request.required(errors, "exactly one of `exactly` or `firstAvailable` is required")
-            }
-            (true, true) => request.invalid(
-                errors,
-                "exactly one of `exactly` or `firstAvailable` is required, but multiple fields are set",
-            ),
-            (true, false) => device_request(&exactly, errors),
-            (false, true) => first.items().for_each(|r| device_request(&r, errors)),
-        }
-    }
-}
-
-fn device_request(request: &At<'_>, errors: &mut ErrorList) {
-    let (class, mode, count) =
-        (request.f("deviceClassName"), request.f("allocationMode"), request.f("count"));
-    if class.str().is_empty() {
-        class.required(errors, "");
-    } else {
-        class.invalid_all(errors, check::subdomain(class.str()));
-    }
-    match mode.str() {
-        "All" if count.num() != 0 => {
-            count.invalid(errors, "must not be specified when allocationMode is 'All'");
-        }
-        "All" => {}
-        "ExactCount" if count.num() <= 0 => count.invalid(errors, "must be greater than zero"),
-        "ExactCount" => {}
-        _ => mode.unsupported(errors, &["All", "ExactCount"]),
-    }
 }
 
 /// Requests of `v1beta1` are flat; later ones keep the device asked for in `exactly`.
@@ -154,14 +114,16 @@ impl Strategy for Claims {
 
     fn validate_create(&self, cx: &Context<'_>, object: &Value) -> ErrorList {
         let mut errors = Vec::new();
-        validate_claim(&self.claim(object), cx.version, &mut errors);
+        claim::spec(&self.claim(object), cx.version, &mut errors);
         errors
     }
 
     fn validate_update(&self, cx: &Context<'_>, object: &Value, old: &Value) -> ErrorList {
         let mut errors = Vec::new();
-        if cx.subresource.is_none() {
-            At::root(object).f("spec").immutable(&mut errors, &At::root(old).f("spec"));
+        match cx.subresource {
+            None => At::root(object).f("spec").immutable(&mut errors, &At::root(old).f("spec")),
+            Some("status") => claim::status(object, old, &mut errors),
+            Some(_) => {}
         }
         errors
     }
@@ -206,35 +168,15 @@ impl Strategy for Slices {
         first_generation(object);
     }
 
-    fn validate_create(&self, _cx: &Context<'_>, object: &Value) -> ErrorList {
+    fn validate_create(&self, cx: &Context<'_>, object: &Value) -> ErrorList {
         let mut errors = Vec::new();
-        let spec = At::root(object).f("spec");
-        for field in [spec.f("driver"), spec.at(&["pool", "name"])] {
-            if field.str().is_empty() {
-                field.required(&mut errors, "");
-            }
-        }
-        let count = spec.at(&["pool", "resourceSliceCount"]);
-        if count.num() <= 0 {
-            let shown = json!(count.num());
-            errors.push(kplane_machinery::field::FieldError::invalid(
-                &count.path,
-                &shown,
-                "must be greater than zero",
-            ));
-        }
+        slice::spec(&At::root(object).f("spec"), None, cx.version, &mut errors);
         errors
     }
 
     fn validate_update(&self, cx: &Context<'_>, object: &Value, old: &Value) -> ErrorList {
-        let mut errors = self.validate_create(cx, object);
-        for path in [
-            ["spec", "driver"].as_slice(),
-            ["spec", "pool", "name"].as_slice(),
-            ["spec", "nodeName"].as_slice(),
-        ] {
-            At::root(object).at(path).immutable(&mut errors, &At::root(old).at(path));
-        }
+        let mut errors = Vec::new();
+        slice::spec(&At::root(object).f("spec"), Some(&At::root(old).f("spec")), cx.version, &mut errors);
         errors
     }
 
@@ -270,22 +212,5 @@ impl Strategy for Slices {
             str_at(object, &["spec", "pool", "name"]).into(),
             print::age(object, now),
         ])
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn requests_are_flat_in_the_oldest_version() {
-        let mut claim =
-            json!({"spec": {"devices": {"requests": [{"name": "r", "deviceClassName": "c", "count": 1}]}}});
-        let before = claim.clone();
-        let strategy = Claims { template: false };
-        strategy.convert(&mut claim, "v1beta1", "v1").expect("converts");
-        assert_eq!(claim["spec"]["devices"]["requests"][0]["exactly"]["deviceClassName"], "c");
-        strategy.convert(&mut claim, "v1", "v1beta1").expect("converts back");
-        assert_eq!(claim, before);
     }
 }
