@@ -88,13 +88,12 @@ impl EmbeddedStore {
         let io =
             |error: std::io::Error| Error::Unavailable(format!("cannot open {}: {error}", path.display()));
         let is_new = !path.try_exists().map_err(io)?;
-        let file = std::fs::OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)
-            .map_err(io)?;
+        let mut how = std::fs::OpenOptions::new();
+        how.read(true).write(true).create(true).truncate(false);
+        // Everything of every control plane is in it.
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut how, 0o600);
+        let file = how.open(path).map_err(io)?;
         if is_new && let Some(parent) = path.parent() {
             // The file's name must survive a crash too.
             let parent = match parent.as_os_str().is_empty() {
