@@ -363,19 +363,36 @@ impl fmt::Display for Quantity {
         if self.format != Format::DecimalExponent {
             exponent = exponent.min(18);
         }
-        let number = self.mantissa_at(exponent).unwrap_or(self.mantissa);
+        // What is too large to be counted in this unit is written out.
+        let (number, zeros) = match self.mantissa_at(exponent) {
+            Some(number) => (number, 0),
+            None => (self.mantissa, usize::try_from(self.scale - exponent).unwrap_or(0)),
+        };
+        write!(f, "{number}{:0<zeros$}", "")?;
         if self.format == Format::DecimalExponent {
-            return if exponent == 0 { write!(f, "{number}") } else { write!(f, "{number}e{exponent}") };
+            return if exponent == 0 { Ok(()) } else { write!(f, "e{exponent}") };
         }
         let suffix = ["n", "u", "m", "", "k", "M", "G", "T", "P", "E"];
         let index = usize::try_from(exponent / 3 + 3).unwrap_or(3).min(9);
-        write!(f, "{number}{}", suffix[index])
+        f.write_str(suffix[index])
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_larger_than_any_unit_is_written_out() {
+        for text in
+            ["444444444444444444000000003980433795905195572T", "444444444444444444000000003980433796e23"]
+        {
+            let quantity = Quantity::parse(text).expect("a quantity");
+            assert_eq!(Quantity::parse(&quantity.to_string()), Ok(quantity), "{quantity}");
+        }
+        assert_eq!(Quantity::parse("7e22").expect("a quantity").to_string(), "70e21");
+        assert_eq!(Quantity::parse("70000000E").expect("a quantity").to_string(), "70000000E");
+    }
 
     #[test]
     fn quantities_are_written_canonically() {
