@@ -48,6 +48,12 @@ impl NameRule {
     }
 }
 
+/// Whether a resource is of nobody but whoever offers it: its name has a domain, which is neither Kubernetes' own nor
+/// that of a quota.
+pub(crate) fn is_extended_resource(name: &str) -> bool {
+    name.contains('/') && !name.contains("kubernetes.io/") && !name.starts_with("requests.")
+}
+
 /// A DNS label.
 pub fn label(text: &str) -> Vec<String> {
     names::is_dns1123_label(text)

@@ -520,8 +520,7 @@ pub(crate) fn resources(resources: &At<'_>, container: bool, errors: &mut ErrorL
 
 /// Resources that cannot be shared: a request must equal its limit.
 fn extended(name: &str) -> bool {
-    name.starts_with("hugepages-")
-        || (name.contains('/') && !name.contains("kubernetes.io/") && !name.starts_with("requests."))
+    name.starts_with("hugepages-") || check::is_extended_resource(name)
 }
 
 fn resource_name(name: &str, path: &Path, container: bool, errors: &mut ErrorList) {

@@ -13,7 +13,7 @@ use crate::val::{At, ensure, same};
 /// `DeviceClass`.
 pub(crate) struct Classes;
 
-fn class(object: &Value, old: Option<&Value>, errors: &mut ErrorList) {
+pub(super) fn class(object: &Value, old: Option<&Value>, errors: &mut ErrorList) {
     let spec = At::root(object).f("spec");
     let old = old.map(|old| At::root(old).f("spec"));
     // What was stored was valid, and stays so.
@@ -24,17 +24,11 @@ fn class(object: &Value, old: Option<&Value>, errors: &mut ErrorList) {
         configuration(&config, stored("config"), errors);
     });
     let name = spec.f("extendedResourceName");
-    if name.there() && !is_extended_resource(name.str()) {
+    // A quota of it must have a name, too.
+    let can_be_counted = || check::qualified(&format!("requests.{}", name.str())).is_empty();
+    if name.there() && !(check::is_extended_resource(name.str()) && can_be_counted()) {
         name.invalid_text(errors, "must be a valid extended resource name");
     }
-}
-
-/// A name with a domain that is neither Kubernetes' own nor that of a quota.
-fn is_extended_resource(name: &str) -> bool {
-    name.contains('/')
-        && !name.contains("kubernetes.io/")
-        && !name.starts_with("requests.")
-        && check::qualified(&format!("requests.{name}")).is_empty()
 }
 
 impl Strategy for Classes {

@@ -225,3 +225,25 @@ fn a_slice_says_where_its_devices_are_and_what_they_are() {
         [".default: Required value: required when validValues is defined"]
     );
 }
+
+#[test]
+fn a_class_keeps_what_was_stored_and_names_an_extended_resource() {
+    let class = |spec: &Value, old: Option<&Value>| {
+        let mut errors = Vec::new();
+        let old = old.map(|old| json!({ "spec": old }));
+        class::class(&json!({ "spec": spec }), old.as_ref(), &mut errors);
+        told(&errors)
+    };
+    let broken = json!({"selectors": [{"cel": {"expression": "device.serial == 1"}}]});
+    assert_eq!(class(&broken, None).len(), 1);
+    assert_eq!(class(&broken, Some(&broken)), [""; 0]);
+    assert_eq!(class(&json!({"extendedResourceName": "example.com/gpu"}), None), [""; 0]);
+    for wrong in ["cpu", "kubernetes.io/gpu", "requests.example.com/gpu", "example.com/a b"] {
+        assert_eq!(
+            class(&json!({ "extendedResourceName": wrong }), None),
+            [format!(
+                "spec.extendedResourceName: Invalid value: \"{wrong}\": must be a valid extended resource name"
+            )]
+        );
+    }
+}
